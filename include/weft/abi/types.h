@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * What the agent and the BPF programs agree on: keys and values of the pinned maps. Plain C, compiled by
- * both. Addresses are 16 bytes, IPv4 in the v4-mapped form ::ffff:a.b.c.d; ports are big-endian as on the
- * wire; a layout change needs a new version in maps/registry.h.
+ * What the agent and the BPF programs agree on: keys and values of the pinned maps. Plain C,
+ * compiled by both. Addresses are 16 bytes, IPv4 in the v4-mapped form ::ffff:a.b.c.d; ports are
+ * big-endian as on the wire; a layout change needs a new version in maps/registry.h.
  */
 #ifndef WEFT_ABI_TYPES_H
 #define WEFT_ABI_TYPES_H
@@ -11,7 +11,7 @@
 
 #ifdef __cplusplus
 #include <type_traits>
-#define WEFT_ABI(type, size)                                     \
+#define WEFT_ABI(type, size)                                    \
   static_assert(sizeof(type) == (size), #type " changed size"); \
   static_assert(std::has_unique_object_representations_v<type>, #type " has hidden padding")
 #define WEFT_ENUM(name) enum name : __u8
@@ -20,7 +20,7 @@
 #define WEFT_ENUM(name) enum __attribute__((packed)) name
 #endif
 
-#define WEFT_NO_NODE 0xffffu    /* node index: none */
+#define WEFT_NO_NODE 0xffffu /* node index: none */
 #define WEFT_NO_SERVICE 0xffffffffu
 
 /* Numbers of the fixed-size tables; changing one needs a new version of the map. */
@@ -39,9 +39,10 @@ struct weft_address {
 };
 WEFT_ABI(struct weft_address, 16);
 
-/* An endpoint's attachment on this node. Map `ports` finds it by the index of its host-side link, map
- * `local_macs` by the container's MAC. */
-#define WEFT_PORT_HOST 0x01u     /* the node's own endpoint: host namespace, forwarded packets allowed */
+/* An endpoint's attachment on this node. Map `ports` finds it by the index of its host-side link,
+ * map `local_macs` by the container's MAC. */
+#define WEFT_PORT_HOST \
+  0x01u /* the node's own endpoint: host namespace, forwarded packets allowed */
 #define WEFT_PORT_INTERNAL 0x02u /* no way to the outside */
 #define WEFT_PORT_BACKEND 0x04u  /* may answer service flows: look up `flows` */
 #define WEFT_PORT_MULTICAST 0x08u
@@ -71,11 +72,10 @@ WEFT_ABI(struct weft_mac_key, 8);
 
 /* Where an address of an overlay network is. */
 WEFT_ENUM(weft_endpoint_kind){
-    WEFT_ENDPOINT_NONE = 0,
-    WEFT_ENDPOINT_LOCAL = 1,   /* a container on this node: ifindex, mac */
-    WEFT_ENDPOINT_REMOTE = 2,  /* on node `node` */
-    WEFT_ENDPOINT_VIP = 3,     /* a service: `service` */
-    WEFT_ENDPOINT_GATEWAY = 4, /* the network's gateway: this node */
+    WEFT_ENDPOINT_NONE = 0,    WEFT_ENDPOINT_LOCAL = 1, /* a container on this node: ifindex, mac */
+    WEFT_ENDPOINT_REMOTE = 2,                           /* on node `node` */
+    WEFT_ENDPOINT_VIP = 3,                              /* a service: `service` */
+    WEFT_ENDPOINT_GATEWAY = 4,                          /* the network's gateway: this node */
 };
 struct weft_endpoint_key {
   __u32 vni;
@@ -107,8 +107,8 @@ struct weft_network {
 };
 WEFT_ABI(struct weft_network, 40);
 
-/* Longest-prefix match over all subnets of the cluster: what is a network's address and so never goes
- * outside. prefix_bits counts in 128 bits (v4: 96 + length). */
+/* Longest-prefix match over all subnets of the cluster: what is a network's address and so never
+ * goes outside. prefix_bits counts in 128 bits (v4: 96 + length). */
 struct weft_subnet_key {
   __u32 prefix_bits;
   __u8 address[16];
@@ -119,22 +119,27 @@ struct weft_subnet {
 };
 WEFT_ABI(struct weft_subnet, 4);
 
-/* A node of the cluster. Index: node number from the manager (1..WEFT_MAX_NODES-1). header is the outer
- * Ethernet (14), IPv4 (20), UDP (8) and VXLAN (8) header with lengths, checksum, source port and VNI
- * left for the packet; ip_checksum is the one's-complement sum of the header without total length. */
+/* A node of the cluster. Index: node number from the manager (1..WEFT_MAX_NODES-1). header is the
+ * outer Ethernet (14), IPv4 (20), UDP (8) and VXLAN (8) header with lengths, checksum, source port
+ * and VNI left for the packet; ip_checksum is the one's-complement sum of the header without total
+ * length. */
 #define WEFT_VTEP_KNOWN 0x01u /* the node exists: its packets are accepted where `peers` allows */
 #define WEFT_VTEP_FAST 0x02u  /* header is true: next hop resolved, uplink up */
 #define WEFT_VTEP_SELF 0x04u
 #define WEFT_OUTER_BYTES 50u
 struct weft_vtep {
-  __u8 address[16];  /* the node's underlay address */
+  __u8 address[16]; /* the node's underlay address */
   __u8 header[50];
-  __u16 ip_checksum; /* as accumulated in native order over header bytes 14..33, total length zero */
-  __u32 ifindex;     /* uplink to send to */
-  __u16 mtu_bytes;   /* of the path: largest outer IP packet */
-  __u16 flags;       /* WEFT_VTEP_* */
+  __u16
+      ip_checksum;  /* as accumulated in native order over header bytes 14..33, total length zero */
+  __u32 ifindex;    /* uplink to send to */
+  __u16 mtu_bytes;  /* of the path: largest outer IP packet */
+  __u16 flags;      /* WEFT_VTEP_* */
+  __u8 host_mac[6]; /* MAC of that node's own endpoint (weft0): replies of the routing mesh go there
+                     */
+  __u16 pad;
 };
-WEFT_ABI(struct weft_vtep, 76);
+WEFT_ABI(struct weft_vtep, 84);
 
 /* Per CPU, index as in `vteps`. */
 struct weft_traffic {
@@ -158,13 +163,14 @@ struct weft_peer {
 WEFT_ABI(struct weft_peer, 4);
 
 /* A service. Index: given by the agent of this node. A table switch is one 8-byte store of `table`:
- * low 32 bits first slot, bits 32..39 log2 of the number of slots; 0 slots-log with base 0xffffffff: no backend. */
+ * low 32 bits first slot, bits 32..39 log2 of the number of slots; 0 slots-log with base
+ * 0xffffffff: no backend. */
 #define WEFT_NO_TABLE 0xffffffffull
-#define WEFT_SERVICE_AFFINITY 0x01u      /* pick by client address alone */
+#define WEFT_SERVICE_AFFINITY 0x01u /* pick by client address alone */
 #define WEFT_SERVICE_DIRECT_RETURN 0x02u
 struct weft_service {
   __u64 table;
-  __u32 backends;      /* first index in `service_backends`; slots hold offsets from here */
+  __u32 backends;      /* first index in `backends`; slots hold offsets from here */
   __u32 vni;           /* network of the VIP and of the backends */
   __u32 backend_count; /* entries in use, draining ones included */
   __u32 flags;
@@ -174,8 +180,8 @@ struct weft_service {
 WEFT_ABI(struct weft_service, 56);
 
 /* Two pairs per 8-byte element: slot s is pair[s & 1] of element s >> 1. Offsets are 15 bits. */
-#define WEFT_SLOT_MOVING 0x8000u  /* the owner changed within the drain time: remember flows */
-#define WEFT_SLOT_NONE 0x7fffu    /* no backend */
+#define WEFT_SLOT_MOVING 0x8000u /* the owner changed within the drain time: remember flows */
+#define WEFT_SLOT_NONE 0x7fffu   /* no backend */
 struct weft_slot_pair {
   __u16 primary; /* offset | WEFT_SLOT_MOVING */
   __u16 secondary;
@@ -223,32 +229,37 @@ struct weft_node_address {
 WEFT_ABI(struct weft_node_address, 4);
 
 /* A tracked connection of a local backend, found by what the container sees: its own port and the
- * client. Array of sets of WEFT_FLOW_WAYS; all zero: free. */
+ * client. Array of sets of WEFT_FLOW_WAYS: way i is free while tag[i] is 0. The tag is written last
+ * and WEFT_FLOW_BUSY marks a way that is being filled. */
 #define WEFT_FLOW_SETS 65536u
 #define WEFT_FLOW_WAYS 4u
-#define WEFT_FLOW_HAIRPIN 0x01u   /* the client is the backend itself: it sees the VIP as client */
-#define WEFT_FLOW_CLOSING 0x02u   /* FIN or RST seen */
-#define WEFT_FLOW_OUTSIDE 0x04u   /* came through a published port */
-#define WEFT_FLOW_REPLIED 0x08u
+#define WEFT_FLOW_BUSY 1u
+#define WEFT_FLOW_HAIRPIN 0x01u /* the client is the backend itself: it sees the VIP as client */
+#define WEFT_FLOW_CLOSING 0x02u /* FIN or RST seen */
+#define WEFT_FLOW_OUTSIDE 0x04u /* came through a published port */
+#define WEFT_FLOW_REPLIED 0x08u /* the container has answered */
 struct weft_flow {
   __u8 client[16];       /* as the container sees it */
   __u8 vip[16];          /* VIP, or the node address that was called */
   __be16 client_port;    /* as the container sees it; ICMP: echo id */
-  __be16 container_port; /* target port; ICMP: echo id */
-  __be16 vip_port;       /* what the client called */
-  __be16 original_port;  /* the client's own port, when it had to be re-picked, else equal client_port */
+  __be16 container_port; /* target port; ICMP: 0 */
+  __be16 vip_port;       /* what the client called; ICMP: 0 */
+  __be16 original_port;  /* the client's own port, when it had to be re-picked, else equal
+                            client_port */
   __u32 port_id;         /* weft_port.id of the backend */
-  __u32 seen;            /* jiffies >> 8 when last used */
   __u32 service;
-  __u16 node;            /* node the client's packets came through; own index when local */
+  __u32 vni;  /* network the client's packets came in: the VIP's, or the ingress network's */
+  __u16 node; /* node the client's packets came through; own index when local */
   enum weft_protocol protocol;
-  __u8 flags;            /* WEFT_FLOW_* */
+  __u8 flags; /* WEFT_FLOW_* */
 };
 WEFT_ABI(struct weft_flow, 56);
 struct weft_flow_set {
+  __u32 tag[WEFT_FLOW_WAYS];
+  __u32 seen[WEFT_FLOW_WAYS]; /* jiffies >> 8 when last used */
   struct weft_flow way[WEFT_FLOW_WAYS];
 };
-WEFT_ABI(struct weft_flow_set, 224);
+WEFT_ABI(struct weft_flow_set, 256);
 
 /* Entry side: which backend a flow of a moving slot was given. One cache line a set. */
 #define WEFT_CACHE_SETS 65536u
@@ -281,42 +292,56 @@ struct weft_fragment {
 };
 WEFT_ABI(struct weft_fragment, 4);
 
+/* What a process of this node called before its socket was led to the routing mesh, so that it can
+ * be told the peer it knows. */
+struct weft_host_call_key {
+  __u64 cookie; /* of the socket */
+  __be16 port;
+  __u8 family; /* 4 or 6 */
+  __u8 pad[5];
+};
+WEFT_ABI(struct weft_host_call_key, 16);
+
+/* VXLAN header, last byte (reserved, RFC 7348): where a packet of an unknown flow has been. */
+#define WEFT_VXLAN_SECOND_CHANCE 0x01u /* the first choice did not know it */
+#define WEFT_VXLAN_FINAL 0x02u         /* the second did not either: the first takes it */
+
 /* Why a packet was dropped. Index of `drops` (per CPU). New reasons go at the end. */
 enum weft_drop_reason {
   WEFT_DROP_NONE = 0,
-  WEFT_DROP_MALFORMED,           /* headers cut short or inconsistent */
-  WEFT_DROP_NOT_IP,              /* neither IP nor ARP */
+  WEFT_DROP_MALFORMED, /* headers cut short or inconsistent */
+  WEFT_DROP_NOT_IP,    /* neither IP nor ARP */
   WEFT_DROP_SPOOFED_MAC,
   WEFT_DROP_SPOOFED_ADDRESS,
-  WEFT_DROP_UNKNOWN_PORT,        /* a link that no endpoint is known for */
-  WEFT_DROP_NO_ENDPOINT,         /* address in the network, but nobody has it */
-  WEFT_DROP_OTHER_NETWORK,       /* address of a network the container is not in */
-  WEFT_DROP_INTERNAL,            /* internal network: no way outside */
-  WEFT_DROP_UNKNOWN_VTEP,        /* overlay packet from a node that is not in that network */
+  WEFT_DROP_UNKNOWN_PORT,  /* a link that no endpoint is known for */
+  WEFT_DROP_NO_ENDPOINT,   /* address in the network, but nobody has it */
+  WEFT_DROP_OTHER_NETWORK, /* address of a network the container is not in */
+  WEFT_DROP_INTERNAL,      /* internal network: no way outside */
+  WEFT_DROP_UNKNOWN_VTEP,  /* overlay packet from a node that is not in that network */
   WEFT_DROP_UNKNOWN_VNI,
   WEFT_DROP_BAD_VXLAN,
-  WEFT_DROP_NO_BACKEND,          /* service without a live backend */
+  WEFT_DROP_NO_BACKEND, /* service without a live backend */
   WEFT_DROP_TTL,
   WEFT_DROP_TOO_BIG,
-  WEFT_DROP_FRAGMENT,            /* fragment whose first part was not seen */
-  WEFT_DROP_NO_ROUTE,            /* node without a usable next hop */
-  WEFT_DROP_BROADCAST,           /* broadcast or multicast where none is carried */
-  WEFT_DROP_PROTOCOL,            /* protocol that a VIP or published port does not carry */
+  WEFT_DROP_FRAGMENT,  /* fragment whose first part was not seen */
+  WEFT_DROP_NO_ROUTE,  /* node without a usable next hop */
+  WEFT_DROP_BROADCAST, /* broadcast or multicast where none is carried */
+  WEFT_DROP_PROTOCOL,  /* protocol that a VIP or published port does not carry */
   WEFT_DROP_FLOWS_FULL,
-  WEFT_DROP_CONFLICT,            /* no free client port for a second identical flow */
-  WEFT_DROP_REWRITE,             /* the kernel refused to change the packet */
-  WEFT_DROP_MESH_REPLY,          /* reply for a published port we do not have */
+  WEFT_DROP_CONFLICT,   /* no free client port for a second identical flow */
+  WEFT_DROP_REWRITE,    /* the kernel refused to change the packet */
+  WEFT_DROP_MESH_REPLY, /* reply for a published port we do not have */
   WEFT_DROP_REASONS,
 };
 
 /* What the programs did. Index of `counters` (per CPU). New ones go at the end. */
 enum weft_counter {
   WEFT_COUNT_FROM_CONTAINER = 0,
-  WEFT_COUNT_LOCAL,          /* delivered on the node */
+  WEFT_COUNT_LOCAL, /* delivered on the node */
   WEFT_COUNT_ENCAPSULATED,
   WEFT_COUNT_DECAPSULATED,
-  WEFT_COUNT_KERNEL_WAY,     /* left to the kernel's VXLAN device */
-  WEFT_COUNT_OUTSIDE,        /* left to the host's stack */
+  WEFT_COUNT_KERNEL_WAY, /* left to the kernel's VXLAN device */
+  WEFT_COUNT_OUTSIDE,    /* left to the host's stack */
   WEFT_COUNT_ARP_ANSWERED,
   WEFT_COUNT_ND_ANSWERED,
   WEFT_COUNT_PICKED,
@@ -349,23 +374,26 @@ struct weft_event {
 WEFT_ABI(struct weft_event, 52);
 
 /* What the agent knows at load time: `const volatile struct weft_config weft_config` in .rodata. */
-#define WEFT_CONFIG_EVENTS 0x01u /* send an event for (rate-limited) drops */
+#define WEFT_CONFIG_EVENTS 0x01u     /* send an event for (rate-limited) drops */
+#define WEFT_CONFIG_DECAP_IPV6 0x02u /* kernel has BPF_F_ADJ_ROOM_DECAP_L3_IPV6 (6.3) */
 struct weft_config {
   __u8 node_address[16]; /* underlay address */
   __u32 ingress_vni;
   __u32 uplink_ifindex;
-  __u32 vxlan_ifindex;   /* collect_md device */
-  __u32 host_ifindex;    /* host side of the node's own endpoint */
+  __u32 vxlan_ifindex; /* collect_md device */
+  __u32 host_ifindex;  /* host side of the node's own endpoint */
   __be16 vxlan_port;
-  __u16 node;            /* own index */
+  __u16 node;              /* own index */
   __u16 overlay_mtu_bytes; /* largest inner IP packet: uplink MTU - 50 */
-  __u16 flags;           /* WEFT_CONFIG_* */
+  __u16 flags;             /* WEFT_CONFIG_* */
   __u32 jiffies_per_second;
   __u32 drain_seconds;
-  __u64 netns_cookie;    /* of the node's namespace, for the cgroup programs */
+  __u64 netns_cookie;     /* of the node's namespace, for the cgroup programs */
   __u8 host_address4[16]; /* the node's own address in the ingress network */
   __u8 host_address6[16];
+  __u8 host_gateway4[16]; /* gateway of the ingress network: stands for "this node" in host calls */
+  __u8 host_gateway6[16];
 };
-WEFT_ABI(struct weft_config, 88);
+WEFT_ABI(struct weft_config, 120);
 
 #endif
