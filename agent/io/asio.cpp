@@ -1,0 +1,3 @@
+// SPDX-License-Identifier: Apache-2.0
+// asio's own code, compiled once.
+#include <asio/impl/src.hpp>
