@@ -68,10 +68,16 @@ struct LoopState {
     armed_for = Instant::never();
     // Timers made by the functions called here wait for the next round, so that a function that
     // re-arms itself with no delay cannot starve the sockets.
-    const TimerKey end{clock_now(), next_id};
-    while (!timers.empty() && timers.begin()->first < end && !context.stopped()) {
-      auto node = timers.extract(timers.begin());
-      node.mapped()();
+    const Instant now = clock_now();
+    const uint64_t end = next_id;
+    auto next = timers.begin();
+    while (next != timers.end() && next->first.first <= now && !context.stopped()) {
+      const TimerKey key = next->first;
+      if (key.second < end) {
+        const auto node = timers.extract(next);
+        node.mapped()();
+      }
+      next = timers.upper_bound(key);  // the function may have changed the map
     }
     arm();
   }
