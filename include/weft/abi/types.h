@@ -172,12 +172,14 @@ struct weft_service {
   __u64 table;
   __u32 backends;      /* first index in `backends`; slots hold offsets from here */
   __u32 vni;           /* network of the VIP and of the backends */
-  __u32 backend_count; /* entries in use, draining ones included */
+  __u32 backend_count; /* highest offset in use plus 1; unused entries have flags 0 */
   __u32 flags;
   __u8 vip4[16];
   __u8 vip6[16];
+  __u64 id; /* for the agent alone: which service it is, so that a fresh agent keeps its index;
+               0: this index is free */
 };
-WEFT_ABI(struct weft_service, 56);
+WEFT_ABI(struct weft_service, 64);
 
 /* Two pairs per 8-byte element: slot s is pair[s & 1] of element s >> 1. Offsets are 15 bits. */
 #define WEFT_SLOT_MOVING 0x8000u /* the owner changed within the drain time: remember flows */
