@@ -1,0 +1,15 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* What helpers return: an action of the hook (TC_ACT_*, XDP_*), or a drop reason as a negative number. The
+ * entry function alone turns the latter into an action. */
+#pragma once
+#include "count.h"
+
+#define DROP(reason) (-(int)WEFT_DROP_##reason)
+#define NEXT 0x100 /* no verdict yet: the story goes on */
+
+ALWAYS_INLINE int tc_verdict(struct __sk_buff* skb, int verdict, const struct packet* packet,
+                             __u32 vni) {
+  if (likely(verdict >= 0)) return verdict;
+  count_drop(-verdict, packet, vni, skb->ifindex, skb->len);
+  return TC_ACT_SHOT;
+}
