@@ -1,0 +1,1 @@
+weft_test(unit_codec LABEL unit SOURCES unit_codec.cpp DEPENDS weft_core_codec)
