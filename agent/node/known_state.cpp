@@ -34,6 +34,10 @@ void KnownState::apply(const api::Assignment& in) {
   }
   if (in.full() || in.known_names_size() > 0)
     known_names.assign(in.known_names().begin(), in.known_names().end());
+  service_aliases.clear();
+  for (const auto& [id, service] : services)
+    if (const auto& aliases = service.spec().aliases(); !aliases.empty())
+      service_aliases[id].assign(aliases.begin(), aliases.end());
   sequence = in.sequence();
 }
 

@@ -22,6 +22,7 @@ struct KnownState {
   std::vector<api::GossipKey> gossip_keys;
   uint32_t gossip_epoch = 0;
   std::vector<std::string> known_names;
+  std::map<std::string, std::vector<std::string>> service_aliases;  // by service id
   uint64_t sequence = 0;
 
   bool known() const { return self.index() != 0; }
