@@ -1,0 +1,26 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <vector>
+
+#include "core/dns/view.h"
+#include "core/plan/desired_state.h"
+#include "core/plan/node_view.h"
+
+namespace weft::plan {
+
+// Rules:
+//  - A network is present on the node while an endpoint of it is attached here; the ingress network
+//    always. Only present networks have entries, except `subnets`, which knows all.
+//  - Endpoints of dead or unknown members are hidden; those of suspect members stay reachable, but
+//    as backends they drain, unless their service has nothing better.
+//  - A starting endpoint has an address but is no backend yet.
+//  - Two claims on one address: VIP before gateway before endpoint; among endpoints an alive node's
+//    before a suspect's, ready before starting before draining, then the smaller id. Among VIPs and
+//    published ports the smaller service id.
+DesiredState plan(const NodeView& view);
+
+// The names of the networks present on this node, sorted, for dns::NetworkNames::build.
+std::vector<dns::NetworkInput> plan_names(const NodeView& view);
+
+}  // namespace weft::plan
