@@ -1,0 +1,134 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "node/session.h"
+
+#include <algorithm>
+
+namespace weft::node {
+
+namespace {
+
+constexpr auto call_timeout = 20s;
+constexpr auto back_off_max = 2s;
+
+}  // namespace
+
+Session::Session(io::Loop& loop, io::TlsIdentity identity, std::vector<SocketAddress> managers,
+                 Callbacks callbacks)
+    : loop_(loop),
+      identity_(std::move(identity)),
+      managers_(std::move(managers)),
+      callbacks_(std::move(callbacks)),
+      alive_(std::make_shared<Session*>(this)) {
+  WEFT_ASSERT(!managers_.empty());
+  connect();
+}
+
+void Session::close() {
+  closed_ = true;
+  ready_ = false;
+  *alive_ = nullptr;
+  timer_.cancel();
+  if (connection_) connection_->close();
+  connection_.reset();
+}
+
+void Session::connect() {
+  io::RpcConnectOptions options;
+  options.trust = identity_;
+  options.handler = [alive = alive_](const io::RpcConnectionHandle&, std::string method,
+                                     std::string payload, io::RpcReply reply) {
+    if (*alive) (*alive)->serve(method, payload, std::move(reply));
+  };
+  const SocketAddress manager = managers_[next_manager_++ % managers_.size()];
+  io::rpc_connect(loop_, manager, std::move(options),
+                  [alive = alive_, manager](Result<io::RpcConnectionHandle> connection) {
+                    if (!*alive) return;
+                    if (connection)
+                      (*alive)->opened(std::move(*connection));
+                    else
+                      (*alive)->lost(std::move(connection.error()).in(manager.to_string()));
+                  });
+}
+
+void Session::opened(io::RpcConnectionHandle connection) {
+  connection_ = std::move(connection);
+  connection_->on_close([alive = alive_](const Error& reason) {
+    if (*alive) (*alive)->lost(reason);
+  });
+  connection_->call("Session", callbacks_.hello().SerializeAsString(), call_timeout,
+                    [alive = alive_](Result<std::string> reply) {
+                      if (!*alive) return;
+                      Session& self = **alive;
+                      api::SessionReply session;
+                      if (!reply) return self.lost(reply.error());
+                      if (!session.ParseFromString(*reply))
+                        return self.lost(Error("the manager's answer is damaged"));
+                      self.session_id_ = session.session_id();
+                      if (session.heartbeat_ms() > 0)
+                        self.heartbeat_every_ = std::chrono::milliseconds(session.heartbeat_ms());
+                      self.ready_ = true;
+                      self.back_off_ = 100ms;
+                      self.callbacks_.on_change(true, "");
+                      self.heartbeat();
+                    });
+}
+
+void Session::lost(const Error& reason) {
+  if (closed_) return;
+  if (connection_) connection_->close();
+  connection_.reset();
+  const bool was_ready = std::exchange(ready_, false);
+  timer_ = loop_.after(back_off_, [this] { connect(); });
+  back_off_ = std::min<Duration>(back_off_ * 2, back_off_max);
+  if (was_ready || back_off_ == back_off_max) callbacks_.on_change(false, reason.message());
+}
+
+void Session::heartbeat() {
+  timer_ = loop_.after(heartbeat_every_, [this] {
+    api::HeartbeatRequest beat;
+    beat.set_session_id(session_id_);
+    connection_->call("Heartbeat", beat.SerializeAsString(), call_timeout,
+                      [alive = alive_](Result<std::string> reply) {
+                        if (!*alive) return;
+                        if (!reply) return (*alive)->lost(reply.error());
+                        (*alive)->heartbeat();
+                      });
+  });
+}
+
+void Session::call(const std::string& method, const std::string& payload, io::RpcReply reply) {
+  if (!ready_) {
+    loop_.post([reply = std::move(reply)] {
+      reply(Error(ErrorCode::unavailable,
+                  "no manager answers: try again, or see `weft cluster status`"));
+    });
+    return;
+  }
+  connection_->call(method, payload, call_timeout, std::move(reply));
+}
+
+void Session::report(const api::TaskStatusReport& report) {
+  api::TaskStatusReport out = report;
+  out.set_session_id(session_id_);
+  // A report that is lost is made good by the next session's hello.
+  call("ReportTasks", out.SerializeAsString(), [](Result<std::string>) {});
+}
+
+void Session::serve(const std::string& method, const std::string& payload, io::RpcReply reply) {
+  if (method == "Assign") {
+    api::Assignment assignment;
+    if (!assignment.ParseFromString(payload))
+      return reply(Error(ErrorCode::invalid, "assignment that does not decode"));
+    callbacks_.on_assignment(assignment);
+    return reply(api::Empty().SerializeAsString());
+  }
+  if (method == "LocalLogs") {
+    api::LocalLogsRequest request;
+    if (!request.ParseFromString(payload))
+      return reply(Error(ErrorCode::invalid, "request that does not decode"));
+    return reply(callbacks_.local_logs(request).SerializeAsString());
+  }
+  reply(Error(ErrorCode::invalid, "a node does not serve " + method));
+}
+
+}  // namespace weft::node
