@@ -1,0 +1,466 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <algorithm>
+
+#include "core/cluster/engine.h"
+
+namespace weft::cluster {
+
+namespace {
+
+// The cluster scope's records whose key starts with a zero byte say which networks a node takes
+// part in: zero, the network (4 bytes, big-endian) -> base (varint).
+constexpr char reserved = '\0';
+
+std::string attachment_key(ScopeId scope) {
+  Bytes key;
+  ByteWriter w(key);
+  w.u8(uint8_t(reserved));
+  w.u32(scope);
+  return std::string(text_of(key));
+}
+
+bool is_reserved(ScopeId scope, std::string_view key) {
+  return scope == cluster_scope && (key.empty() || key.front() == reserved);
+}
+
+}  // namespace
+
+// --- what is visible ---
+
+bool Engine::owner_reachable(const NodeId& owner) const {
+  if (owner == id_) return true;
+  const auto it = members_.find(owner);
+  return it != members_.end() && it->second.reachable();
+}
+
+// Records are visible while their owner is reachable and takes part in the scope. Only such logs
+// count in hashes and version vectors: where nodes disagree on it, the member list or the cluster
+// scope differ too, and are repaired first.
+bool Engine::active(ScopeId scope, const NodeId& owner) const {
+  if (!owner_reachable(owner)) return false;
+  if (scope == cluster_scope) return true;
+  const auto it = attachments_.find(scope);
+  return it != attachments_.end() && it->second.contains(owner);
+}
+
+void Engine::refresh(Instant now, ScopeId scope, const NodeId& owner) {
+  const auto place = scopes_.find(scope);
+  if (place == scopes_.end()) return;
+  Scope& state = place->second;
+  state.hash_valid = state.peers_valid = false;
+  const auto it = state.logs.find(owner);
+  if (it == state.logs.end()) return;
+  OriginLog& log = it->second;
+  const bool visible = active(scope, owner);
+  if (visible == log.shown) return;
+  log.shown = visible;
+  if (visible) log.ever_shown = true;
+  if (!visible) log.inactive_since = now;
+  const auto kind = visible ? Event::Kind::record_restored : Event::Kind::record_hidden;
+  log.for_each_effective([&](const std::string& key, const OriginLog::Entry& entry) {
+    if (is_reserved(scope, key)) return;
+    event(kind, owner, scope, key, visible ? std::string_view(entry.value) : std::string_view());
+  });
+}
+
+void Engine::refresh_owner(Instant now, const NodeId& owner) {
+  for (auto& [scope, state] : scopes_) refresh(now, scope, owner);
+}
+
+// --- logs ---
+
+// Records from before the owner's present boot, in a network that it did not enter again.
+bool Engine::refuses(ScopeId scope, const NodeId& owner, uint64_t boot_epoch) const {
+  if (revoked_.contains(owner) || owner == id_) return true;
+  if (scope == cluster_scope || active(scope, owner)) return false;
+  const auto& logs = scopes_.at(cluster_scope).logs;
+  const auto it = logs.find(owner);
+  return it != logs.end() && it->second.complete() && boot_epoch < it->second.boot_epoch();
+}
+
+// The log to apply news of that boot epoch to; null if they are not wanted.
+OriginLog* Engine::log_for(Instant now, ScopeId scope, const NodeId& owner, uint64_t boot_epoch) {
+  const auto place = scopes_.find(scope);
+  if (place == scopes_.end()) return nullptr;
+  if (owner == id_ && boot_epoch > incarnation_.boot_epoch) ++counters_.identity_conflicts;
+  if (refuses(scope, owner, boot_epoch)) return nullptr;
+  auto& logs = place->second.logs;
+  auto it = logs.find(owner);
+  if (it != logs.end() && boot_epoch < it->second.boot_epoch()) return nullptr;
+  const bool fresh = it == logs.end();
+  if (fresh) {
+    if (!find(owner) && logs.size() > members_.size() + Limits::unknown_owners) {
+      ++counters_.over_limit;
+      return nullptr;
+    }
+    it = logs.emplace(owner, OriginLog(boot_epoch)).first;
+    it->second.inactive_since = now;
+    it->second.shown = it->second.ever_shown = active(scope, owner);
+  } else if (boot_epoch == it->second.boot_epoch()) {
+    return &it->second;
+  } else {
+    Metered metered(stored_bytes_, it->second);
+    it->second.begin_epoch(boot_epoch);
+  }
+  if (const auto attached = attachments_.find(scope); attached != attachments_.end()) {
+    const auto stay = attached->second.find(owner);
+    if (stay != attached->second.end() && stay->second.boot_epoch == boot_epoch) {
+      it->second.void_below(stay->second.base);
+    }
+  }
+  place->second.hash_valid = false;
+  return &it->second;
+}
+
+bool Engine::apply(Instant now, ScopeId scope, const NodeId& owner, OriginLog& log,
+                   const wire::Record& record) {
+  const OriginLog::Entry* before = log.effective(record.key);
+  const bool had = before != nullptr;
+  const bool same = had && before->value == record.value;
+  const bool fresh_key = !log.records().contains(record.key);
+  if (owner != id_ && ((fresh_key && log.size() >= Limits::records_per_owner) ||
+                       stored_bytes_ > Limits::stored_bytes)) {
+    ++counters_.over_limit;
+    return false;
+  }
+  if (Metered metered(stored_bytes_, log); !log.apply(now, record)) return false;
+  if (record.kind == wire::RecordKind::baseline) return true;
+  if (record.kind == wire::RecordKind::tombstone) scopes_.at(scope).tombstones = true;
+  const bool visible = record.kind == wire::RecordKind::value;
+  if (is_reserved(scope, record.key)) {
+    const std::string value(record.value);
+    attachment_changed(now, owner, record.key, visible ? &value : nullptr, log.boot_epoch());
+  } else if (visible && log.shown && !same) {
+    event(Event::Kind::record_set, owner, scope, record.key, record.value);
+  } else if (!visible && had && log.ever_shown) {
+    event(Event::Kind::record_erased, owner, scope, record.key);
+  }
+  return true;
+}
+
+// A visible key of the log is gone without a tombstone of its own.
+void Engine::vanish(Instant now, ScopeId scope, const NodeId& owner, const OriginLog& log,
+                    const std::string& key) {
+  if (is_reserved(scope, key)) {
+    attachment_changed(now, owner, key, nullptr, log.boot_epoch());
+  } else if (log.ever_shown) {
+    event(Event::Kind::record_erased, owner, scope, key);
+  }
+}
+
+// After the mark has moved: the former boot's records end when the new log is complete.
+void Engine::settle(Instant now, ScopeId scope, const NodeId& owner, OriginLog& log) {
+  scopes_.at(scope).hash_valid = false;
+  std::unique_ptr<OriginLog::Records> superseded;
+  {
+    Metered metered(stored_bytes_, log);
+    superseded = log.take_superseded();
+  }
+  if (superseded) {
+    for (const auto& [key, entry] : *superseded) vanish(now, scope, owner, log, key);
+  }
+  if (scope != cluster_scope || !log.complete()) return;
+  // Networks that it did not enter again may hold logs of former boots that were never attached
+  // in our view.
+  std::vector<ScopeId> stale;
+  for (const auto& [id, state] : scopes_) {
+    const auto it = state.logs.find(owner);
+    if (id == cluster_scope || it == state.logs.end() || active(id, owner)) continue;
+    if (it->second.boot_epoch() < log.boot_epoch()) stale.push_back(id);
+  }
+  for (ScopeId id : stale) drop_log(now, id, owner);
+}
+
+void Engine::drop_log(Instant now, ScopeId scope, const NodeId& owner) {
+  const auto place = scopes_.find(scope);
+  if (place == scopes_.end()) return;
+  const auto it = place->second.logs.find(owner);
+  if (it == place->second.logs.end()) return;
+  const OriginLog& log = it->second;
+  if (log.ever_shown) {
+    log.for_each_effective([&](const std::string& key, const OriginLog::Entry&) {
+      if (!is_reserved(scope, key)) event(Event::Kind::record_erased, owner, scope, key);
+    });
+  }
+  stored_bytes_ -= log.stored_bytes();
+  place->second.logs.erase(it);
+  place->second.hash_valid = false;
+  lazy_.erase({scope, owner});
+  if (scope != cluster_scope) return;
+  // Its attachments were part of this log.
+  std::vector<ScopeId> networks;
+  for (const auto& [network, owners] : attachments_) {
+    if (owners.contains(owner)) networks.push_back(network);
+  }
+  for (ScopeId network : networks) detach(now, network, owner);
+}
+
+void Engine::detach(Instant now, ScopeId scope, const NodeId& owner) {
+  const auto it = attachments_.find(scope);
+  if (it == attachments_.end() || it->second.erase(owner) == 0) return;
+  if (it->second.empty()) attachments_.erase(it);
+  event(Event::Kind::scope_left, owner, scope);
+  if (const auto place = scopes_.find(scope); place != scopes_.end()) {
+    place->second.agreed.erase(owner);
+  }
+  drop_log(now, scope, owner);
+  refresh(now, scope, owner);
+}
+
+// `value` is null when the owner has left the scope.
+void Engine::attachment_changed(Instant now, const NodeId& owner, std::string_view key,
+                                const std::string* value, uint64_t boot_epoch) {
+  ByteReader in(view_of(key));
+  in.u8();
+  const ScopeId scope = in.u32();
+  if (!in.done() || scope == cluster_scope || scope == members_scope) return;
+  if (!value) {
+    detach(now, scope, owner);
+    return;
+  }
+  ByteReader base_reader(view_of(*value));
+  const uint64_t base = base_reader.varint();
+  if (!base_reader.ok() || base == 0) return;
+  const bool fresh =
+      attachments_[scope].insert_or_assign(owner, Attachment{boot_epoch, base}).second;
+  if (fresh) event(Event::Kind::scope_entered, owner, scope);
+  if (const auto place = scopes_.find(scope); place != scopes_.end() && owner != id_) {
+    const auto it = place->second.logs.find(owner);
+    if (it != place->second.logs.end() && it->second.boot_epoch() == boot_epoch) {
+      OriginLog& log = it->second;
+      {
+        Metered metered(stored_bytes_, log);
+        for (const std::string& gone : log.void_below(base)) vanish(now, scope, owner, log, gone);
+      }
+      settle(now, scope, owner, log);
+    }
+  }
+  refresh(now, scope, owner);
+}
+
+// --- news ---
+
+// A write on its way through the cluster: at first receipt it goes on at once.
+void Engine::on_record(Instant now, const wire::RecordNews& news, const NodeId& sender) {
+  OriginLog* log = log_for(now, news.scope, news.origin, news.boot_epoch);
+  if (!log || log->covers(news.record.sequence)) return;
+  const bool applied = apply(now, news.scope, news.origin, *log, news.record);
+  log->cover(news.record.sequence - 1, news.record.sequence);
+  settle(now, news.scope, news.origin, *log);
+  if (!applied) return;
+  eager_.push_back({news.scope, sender, wire::encode(news)});
+  changed(now, news.scope, news.origin);
+}
+
+void Engine::on_delta(Instant now, const wire::Delta& delta) {
+  OriginLog* log = log_for(now, delta.scope, delta.origin, delta.boot_epoch);
+  if (!log) return;
+  const uint64_t mark_before = log->mark();
+  for (const wire::Record& record : delta.records) {
+    apply(now, delta.scope, delta.origin, *log, record);
+  }
+  if (delta.floor > 0) {
+    std::vector<uint64_t> listed;
+    listed.reserve(delta.records.size());
+    for (const wire::Record& record : delta.records) listed.push_back(record.sequence);
+    Metered metered(stored_bytes_, *log);
+    for (const std::string& key : log->unlisted(delta.through, listed)) {
+      const bool visible = log->effective(key) != nullptr;
+      log->drop(key);
+      if (visible) vanish(now, delta.scope, delta.origin, *log, key);
+    }
+    log->raise_floor(delta.floor);
+  }
+  log->cover(delta.from, delta.through);
+  settle(now, delta.scope, delta.origin, *log);
+  if (log->mark() != mark_before) changed(now, delta.scope, delta.origin);
+}
+
+// --- this node's own ---
+
+void Engine::write_own(Instant now, ScopeId scope, wire::RecordKind kind, std::string_view key,
+                       std::string_view value) {
+  OriginLog& log = scopes_.at(scope).logs.at(id_);
+  const wire::Record record{log.mark() + 1, kind, key, value};
+  const Bytes message = wire::encode(wire::RecordNews{scope, id_, incarnation_.boot_epoch, record});
+  apply(now, scope, id_, log, record);
+  log.cover(record.sequence - 1, record.sequence);
+  settle(now, scope, id_, log);
+  eager_.push_back({scope, id_, message});
+  changed(now, scope, id_);
+}
+
+Result<> Engine::enter_scope(Instant now, ScopeId scope) {
+  if (scope == cluster_scope || scopes_.contains(scope)) return Ok;
+  if (scope == members_scope) return Error(ErrorCode::invalid, "this network number is reserved");
+  if (scopes_.size() >= Limits::scopes) {
+    return Error(ErrorCode::exhausted, "this node takes part in too many networks");
+  }
+  const auto before = left_sequences_.find(scope);
+  const uint64_t base = before == left_sequences_.end() ? 1 : before->second + 1;
+  OriginLog& log =
+      scopes_[scope].logs.emplace(id_, OriginLog(incarnation_.boot_epoch)).first->second;
+  log.void_below(base);
+  log.shown = log.ever_shown = true;
+  Bytes value;
+  ByteWriter(value).varint(base);
+  write_own(now, cluster_scope, wire::RecordKind::value, attachment_key(scope), text_of(value));
+  if (baseline_done_) write_own(now, scope, wire::RecordKind::baseline, {}, {});
+  // Learn what is there without waiting for a ping.
+  for (Member* member : pick(scope, 3, {})) {
+    Sink sink{member->info.gossip, member->id};
+    begin_sync(scope, sink);
+    flush(now, sink);
+  }
+  return Ok;
+}
+
+void Engine::leave_scope(Instant now, ScopeId scope) {
+  const auto it = scopes_.find(scope);
+  if (scope == cluster_scope || it == scopes_.end()) return;
+  left_sequences_[scope] = it->second.logs.at(id_).mark();
+  std::erase_if(eager_, [&](const Eager& item) { return item.scope == scope; });
+  std::vector<NodeId> owners;
+  for (const auto& [owner, log] : it->second.logs) owners.push_back(owner);
+  for (const NodeId& owner : owners) drop_log(now, scope, owner);
+  scopes_.erase(it);
+  write_own(now, cluster_scope, wire::RecordKind::tombstone, attachment_key(scope), {});
+}
+
+Result<> Engine::set(Instant now, ScopeId scope, std::string_view key, std::string_view value) {
+  const auto it = scopes_.find(scope);
+  if (it == scopes_.end()) {
+    return Error(ErrorCode::not_found, "this node does not take part in the network");
+  }
+  if (key.empty() || key.front() == reserved || key.size() > Limits::key_bytes ||
+      key.size() + value.size() > Limits::record_bytes) {
+    return Error(ErrorCode::invalid, "the record's key or value has an impossible size");
+  }
+  const OriginLog& log = it->second.logs.at(id_);
+  const OriginLog::Entry* entry = log.effective(key);
+  if (entry && entry->value == value) return Ok;
+  // Half, for tombstones count too where the record is kept.
+  if (!log.records().contains(key) && log.records().size() >= Limits::records_per_owner / 2) {
+    return Error(ErrorCode::exhausted, "this node has too many records in the network");
+  }
+  write_own(now, scope, wire::RecordKind::value, key, value);
+  return Ok;
+}
+
+Result<> Engine::erase(Instant now, ScopeId scope, std::string_view key) {
+  const auto it = scopes_.find(scope);
+  if (it == scopes_.end() || key.empty() || key.front() == reserved ||
+      !it->second.logs.at(id_).effective(key)) {
+    return Error(ErrorCode::not_found, "there is no such record");
+  }
+  write_own(now, scope, wire::RecordKind::tombstone, key, {});
+  return Ok;
+}
+
+void Engine::baseline_complete(Instant now) {
+  if (baseline_done_) return;
+  baseline_done_ = true;
+  // The cluster scope last: it makes networks that were not entered again vanish.
+  for (auto it = scopes_.rbegin(); it != scopes_.rend(); ++it) {
+    write_own(now, it->first, wire::RecordKind::baseline, {}, {});
+  }
+}
+
+// --- housekeeping ---
+
+void Engine::expire_records(Instant now) {
+  for (auto& [scope, state] : scopes_) {
+    Instant cutoff = now - config_.tombstone_lifetime;
+    Instant agreed_cutoff = cutoff;
+    const std::vector<Member*>& peers = peers_of(scope);
+    if (state.tombstones && !peers.empty()) {
+      // When a peer last showed our hash, it had every tombstone that we had then.
+      agreed_cutoff = now;
+      for (const Member* peer : peers) {
+        const auto it = state.agreed.find(peer->id);
+        agreed_cutoff = std::min(agreed_cutoff, it == state.agreed.end() ? cutoff : it->second);
+      }
+    }
+    state.tombstones = false;
+    std::vector<NodeId> orphans;
+    for (auto& [owner, log] : state.logs) {
+      {
+        Metered metered(stored_bytes_, log);
+        log.collect_tombstones(log.shown ? std::max(cutoff, agreed_cutoff) : cutoff);
+      }
+      state.tombstones |= log.has_tombstones();
+      const bool gone = !log.shown && !(find(owner) && !owner_reachable(owner));
+      if (gone && now - log.inactive_since > config_.orphan_lifetime) orphans.push_back(owner);
+    }
+    if (!state.tombstones) state.agreed.clear();
+    for (const NodeId& owner : orphans) drop_log(now, scope, owner);
+  }
+}
+
+std::vector<Engine::Member*>& Engine::peers_of(ScopeId scope) {
+  if (scope == members_scope || scope == cluster_scope) return alive_;
+  const auto place = scopes_.find(scope);
+  if (place == scopes_.end()) return no_peers_;
+  Scope& state = place->second;
+  if (!state.peers_valid) {
+    state.peers.clear();
+    if (const auto it = attachments_.find(scope); it != attachments_.end()) {
+      for (const auto& [owner, attachment] : it->second) {
+        Member* member = find(owner);
+        if (member && member->reachable()) state.peers.push_back(member);
+      }
+    }
+    state.peers_valid = true;
+  }
+  return state.peers;
+}
+
+// `count` different reachable members of the scope, or as many as there are.
+std::vector<Engine::Member*> Engine::pick(ScopeId scope, size_t count, const NodeId& except1,
+                                          const NodeId& except2) {
+  const std::vector<Member*>& peers = peers_of(scope);
+  std::vector<Member*> out;
+  if (peers.size() <= count + 2) {
+    for (Member* member : peers) {
+      if (member->id != except1 && member->id != except2) out.push_back(member);
+    }
+    while (out.size() > count) out.erase(out.begin() + ptrdiff_t(rng_.below(out.size())));
+    return out;
+  }
+  while (out.size() < count) {
+    Member* member = peers[rng_.below(peers.size())];
+    if (member->id == except1 || member->id == except2) continue;
+    if (std::find(out.begin(), out.end(), member) == out.end()) out.push_back(member);
+  }
+  return out;
+}
+
+std::vector<RecordView> Engine::records(ScopeId scope) const {
+  std::vector<RecordView> out;
+  const auto place = scopes_.find(scope);
+  if (place == scopes_.end()) return out;
+  for (const auto& [owner, log] : place->second.logs) {
+    if (!log.shown) continue;
+    const size_t first = out.size();
+    log.for_each_effective([&](const std::string& key, const OriginLog::Entry& entry) {
+      if (!is_reserved(scope, key)) out.push_back({owner, key, entry.value});
+    });
+    std::sort(out.begin() + ptrdiff_t(first), out.end(),
+              [](const RecordView& a, const RecordView& b) { return a.key < b.key; });
+  }
+  return out;
+}
+
+std::vector<NodeId> Engine::scope_members(ScopeId scope) const {
+  std::vector<NodeId> out;
+  if (scope == cluster_scope) {
+    for (const MemberView& member : members()) out.push_back(member.id);
+  } else if (const auto it = attachments_.find(scope); it != attachments_.end()) {
+    for (const auto& [owner, attachment] : it->second) out.push_back(owner);
+  }
+  return out;
+}
+
+size_t Engine::stored_bytes() const { return stored_bytes_; }
+
+}  // namespace weft::cluster

@@ -1,0 +1,378 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "sim/cluster.h"
+
+#include <doctest/doctest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstdlib>
+
+namespace weft::sim {
+
+using cluster::Effects;
+using cluster::Event;
+using cluster::Gossip;
+using cluster::MemberState;
+
+namespace {
+
+constexpr uint16_t port = 7946;
+constexpr uint32_t first_address = 0x0a000001;
+
+uint64_t write_number(const std::string& value) {
+  return std::strtoull(value.c_str(), nullptr, 10);
+}
+
+}  // namespace
+
+Cluster::Cluster(uint64_t seed, size_t nodes, Link link, cluster::Config config)
+    : rng_(seed), link_(link), config_(config), nodes_(nodes) {
+  for (size_t i = 0; i < nodes; ++i) {
+    for (uint8_t& byte : nodes_[i].id.bytes) byte = uint8_t(rng_());
+    nodes_[i].address = {Address::v4(first_address + uint32_t(i)), port};
+    index_[nodes_[i].id] = i;
+  }
+}
+
+void Cluster::skew_clocks(double ppm) { skew_ppm_ = ppm; }
+
+// --- time ---
+
+void Cluster::schedule(Instant at, std::function<void()> what) {
+  queue_.push({at, order_++, std::move(what)});
+}
+
+void Cluster::run_for(Duration d) {
+  const Instant end = now_ + d;
+  while (!queue_.empty() && queue_.top().at <= end) {
+    Happening next = std::move(const_cast<Happening&>(queue_.top()));
+    queue_.pop();
+    now_ = next.at;
+    next.what();
+  }
+  now_ = end;
+}
+
+bool Cluster::run_until(const std::function<bool()>& done, Duration limit, Duration step) {
+  for (const Instant end = now_ + limit; now_ < end;) {
+    if (done()) return true;
+    run_for(step);
+  }
+  return done();
+}
+
+Instant Cluster::local(const Node& node) const {
+  return Instant{node.clock_offset +
+                 Duration(int64_t(double(now_.since_start.count()) * node.clock_rate))};
+}
+
+void Cluster::form() {
+  for (size_t i = 0; i < size(); ++i) {
+    start(i);
+    complete(i);
+  }
+  std::string why;
+  const bool formed = run_until([&] { return converged(&why); }, 30s, 50ms);
+  INFO(why);
+  REQUIRE(formed);
+}
+
+// --- processes ---
+
+void Cluster::start(size_t i) {
+  Node& node = nodes_[i];
+  ++node.boot_epoch;
+  ++node.generation;
+  node.leaving = false;
+  node.view.clear();
+  node.erased.clear();
+  node.truth.clear();
+  node.truth[cluster::cluster_scope];
+  node.clock_rate = 1 + (rng_.unit() * 2 - 1) * skew_ppm_ / 1e6;
+  node.clock_offset = Duration(int64_t(rng_.below(uint64_t(Duration(1h).count()))));
+  cluster::MemberInfo info{"node-" + std::to_string(i), uint32_t(i + 1), node.address,
+                           node.address.address, ""};
+  node.gossip = std::make_unique<Gossip>(config_, Gossip::Self{node.id, node.boot_epoch, info},
+                                         Rng(rng_()), local(node));
+  node.timer = Instant::never();
+  // Everybody knows two seeds.
+  const SocketAddress seeds[] = {nodes_[0].address, nodes_[size() / 2].address};
+  node.gossip->join(local(node), seeds);
+  collect(i);
+}
+
+void Cluster::kill(size_t i, Death death) {
+  nodes_[i].gossip.reset();
+  nodes_[i].death = death;
+  ++nodes_[i].generation;
+}
+
+void Cluster::leave(size_t i) {
+  nodes_[i].leaving = true;
+  gossip(i).leave(local(nodes_[i]));
+  collect(i);
+  schedule(now_ + config_.leave_linger * 2, [this, i, generation = nodes_[i].generation] {
+    if (nodes_[i].generation == generation) kill(i);
+  });
+}
+
+// --- network ---
+
+void Cluster::partition(const std::vector<int>& groups) {
+  for (size_t i = 0; i < size(); ++i) nodes_[i].group = groups[i];
+}
+void Cluster::heal() {
+  for (Node& node : nodes_) node.group = 0;
+  cuts_.clear();
+}
+void Cluster::cut(size_t from, size_t to) { cuts_.insert({from, to}); }
+
+bool Cluster::connected(size_t from, size_t to) const {
+  return nodes_[from].group == nodes_[to].group && !cuts_.contains({from, to});
+}
+
+Duration Cluster::delay() {
+  return link_.delay + Duration(int64_t(rng_.unit() * double(link_.jitter.count())));
+}
+
+size_t Cluster::at(const SocketAddress& address) const {
+  return address.address.is_v4() ? address.address.to_v4() - first_address : size();
+}
+
+void Cluster::note(uint64_t value) { trace_ = (trace_ ^ value) * 1099511628211ull; }
+
+void Cluster::deliver(size_t from, const SocketAddress& address, Bytes bytes) {
+  const size_t to = at(address);
+  ++packets_;
+  bytes_ += bytes.size() + 53 + 28;
+  REQUIRE(bytes.size() <= cluster::Limits::packet_bytes);
+  if (to >= size() || !connected(from, to)) return;
+  const int copies = 1 + (rng_.unit() < link_.duplicates ? 1 : 0);
+  for (int copy = 0; copy < copies; ++copy) {
+    if (rng_.unit() < link_.loss) continue;
+    schedule(now_ + delay(), [this, from, to, bytes] {
+      Node& node = nodes_[to];
+      note(uint64_t(now_.since_start.count()));
+      for (uint8_t byte : bytes) note(byte);
+      if (node.gossip) {
+        node.gossip->on_packet(local(node), nodes_[from].address, bytes);
+        collect(to);
+      } else if (node.death == Death::refused && connected(to, from)) {
+        schedule(now_ + delay(), [this, from, to] {
+          if (!nodes_[from].gossip) return;
+          nodes_[from].gossip->on_port_refused(local(nodes_[from]), nodes_[to].address);
+          collect(from);
+        });
+      }
+    });
+  }
+}
+
+// Reliable, and slow where packets are lost.
+void Cluster::stream(size_t from, cluster::StreamRequest request) {
+  const size_t to = at(request.to);
+  const uint64_t generation = nodes_[from].generation;
+  auto reply_to = [this, from, generation](auto what) {
+    return [this, from, generation, what] {
+      if (nodes_[from].generation != generation || !nodes_[from].gossip) return;
+      what(*nodes_[from].gossip, local(nodes_[from]));
+      collect(from);
+    };
+  };
+  const uint64_t id = request.id;
+  auto failed = reply_to([id](Gossip& g, Instant t) { g.on_stream_failed(t, id); });
+  const bool works = to < size() && connected(from, to) && connected(to, from);
+  if (!works || (!nodes_[to].gossip && nodes_[to].death == Death::silent)) {
+    return schedule(now_ + 3s, failed);
+  }
+  Duration time = delay() * 4;
+  while (rng_.unit() < link_.loss * 3) time += 200ms;
+  schedule(now_ + time, [=, this, request = std::move(request)] {
+    if (!nodes_[to].gossip || !connected(from, to)) return schedule(now_ + delay(), failed);
+    for (uint8_t byte : request.request) note(byte);
+    Bytes reply = nodes_[to].gossip->on_stream_request(local(nodes_[to]), nodes_[from].address,
+                                                       request.request);
+    collect(to);
+    bytes_ += request.request.size() + reply.size();
+    schedule(now_ + delay(),
+             reply_to([id, reply](Gossip& g, Instant t) { g.on_stream_reply(t, id, reply); }));
+  });
+}
+
+// Carries out what a node wants after anything happened to it.
+void Cluster::collect(size_t i) {
+  Node& node = nodes_[i];
+  Effects effects = node.gossip->take(local(node));
+  for (cluster::Packet& packet : effects.packets) deliver(i, packet.to, std::move(packet.bytes));
+  for (cluster::StreamRequest& request : effects.streams) stream(i, std::move(request));
+  for (const Event& event : effects.events) watch(i, event);
+  const Instant due = node.gossip->next_timer();
+  if (due == Instant::never()) return;
+  const auto ahead = Duration(
+      int64_t(std::ceil(double((due - node.clock_offset).since_start.count()) / node.clock_rate)));
+  const Instant at = std::max(Instant{ahead} + 1us, now_);
+  if (node.timer > now_ && node.timer <= at) return;  // a timer before that is on its way
+  node.timer = at;
+  schedule(at, [this, i, at, generation = node.generation] {
+    Node& n = nodes_[i];
+    if (n.generation != generation || n.timer != at || !n.gossip) return;
+    n.timer = Instant::never();
+    n.gossip->on_timer(local(n));
+    collect(i);
+  });
+}
+
+// --- truth and views ---
+
+void Cluster::complete(size_t i) {
+  gossip(i).baseline_complete(local(nodes_[i]));
+  collect(i);
+}
+
+void Cluster::enter(size_t i, ScopeId scope) {
+  REQUIRE(gossip(i).enter_scope(local(nodes_[i]), scope).has_value());
+  nodes_[i].truth[scope];
+  collect(i);
+}
+
+void Cluster::leave_scope(size_t i, ScopeId scope) {
+  gossip(i).leave_scope(local(nodes_[i]), scope);
+  collect(i);
+  nodes_[i].truth.erase(scope);
+  // It may enter again and learn everything anew.
+  std::erase_if(nodes_[i].erased,
+                [&](const auto& item) { return std::get<0>(item.first) == scope; });
+}
+
+void Cluster::set(size_t i, ScopeId scope, const std::string& key, size_t value_bytes) {
+  std::string value = std::to_string(++writes_);
+  if (value.size() < value_bytes) value.append(value_bytes - value.size(), ' ');
+  REQUIRE(gossip(i).set(local(nodes_[i]), scope, key, value).has_value());
+  nodes_[i].truth[scope][key] = value;
+  collect(i);
+}
+
+void Cluster::erase(size_t i, ScopeId scope, const std::string& key) {
+  REQUIRE(gossip(i).erase(local(nodes_[i]), scope, key).has_value());
+  nodes_[i].truth[scope].erase(key);
+  collect(i);
+}
+
+void Cluster::watch(size_t i, const Event& event) {
+  Node& node = nodes_[i];
+  const RecordKey key{event.scope, event.member, event.key};
+  switch (event.kind) {
+    case Event::Kind::record_set:
+    case Event::Kind::record_restored: {
+      const auto erased = node.erased.find(key);
+      if (erased != node.erased.end() && write_number(event.value) <= erased->second) {
+        resurrections_.push_back("node " + std::to_string(i) + ": " + event.key + " of node " +
+                                 std::to_string(index_.at(event.member)) + " in scope " +
+                                 std::to_string(event.scope) + " is back as " + event.value);
+      }
+      node.view[key] = event.value;
+      break;
+    }
+    case Event::Kind::record_hidden:
+      node.view.erase(key);
+      break;
+    case Event::Kind::record_erased: {
+      const auto it = node.view.find(key);
+      if (it == node.view.end()) break;
+      uint64_t& highest = node.erased[key];
+      highest = std::max(highest, write_number(it->second));
+      node.view.erase(it);
+      break;
+    }
+    case Event::Kind::member_dead: {
+      const size_t other = index_.at(event.member);
+      if (up(other) && !nodes_[other].leaving && connected(i, other) && connected(other, i)) {
+        ++false_deaths_;
+      }
+      break;
+    }
+    default:
+      break;
+  }
+}
+
+bool Cluster::knows(size_t i, size_t owner, ScopeId scope, const std::string& key) const {
+  const auto& truth = nodes_[owner].truth.at(scope);
+  const auto wanted = truth.find(key);
+  const auto seen = nodes_[i].view.find({scope, nodes_[owner].id, key});
+  if (wanted == truth.end()) return seen == nodes_[i].view.end();
+  return seen != nodes_[i].view.end() && seen->second == wanted->second;
+}
+
+MemberState Cluster::state_of(size_t i, size_t other) const {
+  for (const auto& member : nodes_[i].gossip->members()) {
+    if (member.id == nodes_[other].id) return member.state;
+  }
+  return MemberState::left;
+}
+
+bool Cluster::converged(std::string* why) const {
+  auto differs = [&](size_t i, const std::string& what) {
+    if (why) *why = "node " + std::to_string(i) + ": " + what;
+    return false;
+  };
+  std::map<ScopeId, std::vector<cluster::RecordView>> wanted;
+  size_t running = 0;
+  for (const auto& [id, owner] : index_) {
+    const Node& node = nodes_[owner];
+    if (!node.gossip || node.leaving) continue;
+    ++running;
+    for (const auto& [scope, records] : node.truth) {
+      auto& list = wanted[scope];
+      for (const auto& [key, value] : records) list.push_back({id, key, value});
+    }
+  }
+  for (size_t i = 0; i < size(); ++i) {
+    const Node& node = nodes_[i];
+    if (!node.gossip || node.leaving) continue;
+    if (node.gossip->alive_members() != running) {
+      return differs(i, std::to_string(node.gossip->alive_members()) + " members alive, not " +
+                            std::to_string(running));
+    }
+    for (const auto& member : node.gossip->members()) {
+      const Node& other = nodes_[index_.at(member.id)];
+      const bool alive = other.gossip && !other.leaving;
+      if (alive != (member.state == MemberState::alive)) {
+        return differs(i, member.info.name + " is " + to_string(member.state));
+      }
+    }
+    size_t visible = 0;
+    for (const auto& [scope, records] : node.truth) {
+      const auto have = node.gossip->records(scope);
+      const auto& want = wanted[scope];
+      if (have != want) {
+        return differs(i, std::to_string(have.size()) + " records in scope " +
+                              std::to_string(scope) + ", wanted " + std::to_string(want.size()));
+      }
+      visible += have.size();
+      for (const auto& record : have) {
+        const auto it = node.view.find({scope, record.owner, record.key});
+        if (it == node.view.end() || it->second != record.value) {
+          return differs(i, "events do not tell of " + record.key);
+        }
+      }
+    }
+    if (visible != node.view.size()) return differs(i, "events tell of more than there is");
+  }
+  return true;
+}
+
+std::vector<uint64_t> seeds(size_t count) {
+  if (const char* one = std::getenv("WEFT_SEED")) return {std::strtoull(one, nullptr, 10)};
+  std::vector<uint64_t> out;
+  for (size_t i = 1; i <= count; ++i) out.push_back(i);
+  return out;
+}
+
+double percentile(std::vector<double>& samples, double p) {
+  std::sort(samples.begin(), samples.end());
+  if (samples.empty()) return 0;
+  return samples[std::min(samples.size() - 1, size_t(p * double(samples.size())))];
+}
+
+}  // namespace weft::sim

@@ -1,0 +1,139 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <queue>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "base/rng.h"
+#include "core/cluster/gossip.h"
+
+namespace weft::sim {
+
+using cluster::NodeId;
+using cluster::ScopeId;
+
+// The network between the simulated nodes.
+struct Link {
+  Duration delay = 200us;
+  Duration jitter = 300us;
+  double loss = 0;
+  double duplicates = 0;
+};
+
+// How a process that is gone shows: its host answers with "port unreachable", or nothing does.
+enum class Death { refused, silent };
+
+// Many nodes of the real core in virtual time, from one seed. It keeps what every owner wrote (the
+// truth) and what every node's events told (its view), and checks at each event that no record
+// comes back that this node had seen erased.
+class Cluster {
+ public:
+  Cluster(uint64_t seed, size_t nodes, Link link = {}, cluster::Config config = {});
+
+  // --- running ---
+  Instant now() const { return now_; }
+  void run_for(Duration d);
+  // True as soon as `done` holds (looked at every `step`); false after `limit`.
+  bool run_until(const std::function<bool()>& done, Duration limit, Duration step = 5ms);
+  // All nodes know each other and have the same tables; from the first call on.
+  void form();
+
+  // --- what happens ---
+  void start(size_t node);  // a new boot
+  void kill(size_t node, Death death = Death::refused);
+  void leave(size_t node);
+  void partition(const std::vector<int>& group_of_node);  // only equal groups hear each other
+  void heal();
+  void cut(size_t from, size_t to);  // one way
+  void complete(size_t node);        // baseline_complete
+  void enter(size_t node, ScopeId scope);
+  void leave_scope(size_t node, ScopeId scope);
+  void set(size_t node, ScopeId scope, const std::string& key, size_t value_bytes = 0);
+  void erase(size_t node, ScopeId scope, const std::string& key);
+  void skew_clocks(double ppm);  // before the first start
+  Link& link() { return link_; }
+
+  // --- what is seen ---
+  size_t size() const { return nodes_.size(); }
+  bool up(size_t node) const { return nodes_[node].gossip != nullptr; }
+  cluster::Gossip& gossip(size_t node) { return *nodes_[node].gossip; }
+  const NodeId& id(size_t node) const { return nodes_[node].id; }
+  // Every node that is up: the right members are alive, and exactly the truth is visible, by
+  // query and by events. `why` tells the first difference.
+  bool converged(std::string* why = nullptr) const;
+  bool knows(size_t node, size_t owner, ScopeId scope, const std::string& key) const;
+  cluster::MemberState state_of(size_t node, size_t other) const;
+  const std::map<ScopeId, std::map<std::string, std::string>>& truth(size_t node) const {
+    return nodes_[node].truth;
+  }
+  size_t false_deaths() const { return false_deaths_; }
+  const std::vector<std::string>& resurrections() const { return resurrections_; }
+  uint64_t trace() const { return trace_; }  // of everything delivered, in order
+  uint64_t packets() const { return packets_; }
+  uint64_t bytes() const { return bytes_; }
+  Rng& rng() { return rng_; }
+
+ private:
+  using RecordKey = std::tuple<ScopeId, NodeId, std::string>;
+  struct Node {
+    NodeId id;
+    SocketAddress address;
+    uint64_t boot_epoch = 0;
+    uint64_t generation = 0;  // of the process, so that old events do not reach a new one
+    std::unique_ptr<cluster::Gossip> gossip;
+    bool leaving = false;
+    Death death = Death::silent;
+    int group = 0;
+    Duration clock_offset{};
+    double clock_rate = 1;
+    Instant timer = Instant::never();
+    std::map<ScopeId, std::map<std::string, std::string>> truth;
+    std::map<RecordKey, std::string> view;
+    std::map<RecordKey, uint64_t> erased;  // the highest write seen erased
+  };
+  struct Happening {
+    Instant at;
+    uint64_t order;
+    std::function<void()> what;
+    bool operator<(const Happening& other) const {
+      return std::pair(at, order) > std::pair(other.at, other.order);
+    }
+  };
+
+  void schedule(Instant at, std::function<void()> what);
+  Instant local(const Node& node) const;
+  void collect(size_t node);
+  void watch(size_t node, const cluster::Event& event);
+  void deliver(size_t from, const SocketAddress& to, Bytes bytes);
+  void stream(size_t from, cluster::StreamRequest request);
+  bool connected(size_t from, size_t to) const;
+  Duration delay();
+  void note(uint64_t value);
+  size_t at(const SocketAddress& address) const;
+
+  Rng rng_;
+  Link link_;
+  cluster::Config config_;
+  Instant now_{1h};
+  uint64_t order_ = 0, trace_ = 1469598103934665603ull;
+  uint64_t packets_ = 0, bytes_ = 0, writes_ = 0;
+  double skew_ppm_ = 0;
+  size_t false_deaths_ = 0;
+  std::priority_queue<Happening> queue_;
+  std::vector<Node> nodes_;
+  std::map<NodeId, size_t> index_;
+  std::set<std::pair<size_t, size_t>> cuts_;
+  std::vector<std::string> resurrections_;
+};
+
+// The seeds to run: the one asked for by --seed or WEFT_SEED, or 1..count.
+std::vector<uint64_t> seeds(size_t count);
+// p in [0, 1] of the samples; sorts them.
+double percentile(std::vector<double>& samples, double p);
+
+}  // namespace weft::sim
