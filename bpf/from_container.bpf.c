@@ -1,38 +1,118 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /* tc ingress of the host side of an endpoint's veth: what a container sends. */
 #include "lib/arp.h"
-#include "lib/encap.h"
-#include "lib/hash.h"
+#include "lib/mesh.h"
+#include "lib/nd.h"
 #include "lib/source.h"
-#include "networks.bpf.h"
 #include "ports.bpf.h"
-#include "subnets.bpf.h"
 
-/* A known address of the container's own network. */
-ALWAYS_INLINE int to_endpoint(struct __sk_buff* skb, const struct packet* p,
-                              const struct weft_port* port, const struct weft_endpoint* endpoint) {
+/* The network's gateway is this node. Its own processes mean "a published port here" by it. */
+ALWAYS_INLINE int to_gateway(struct __sk_buff* skb, struct packet* p,
+                             const struct weft_port* port) {
+  if (port->flags & WEFT_PORT_HOST) {
+    struct weft_published* published = find_called(p);
+    return published ? mesh_in(skb, p, published) : DROP(NO_ENDPOINT);
+  }
+  if (is_echo_request(p)) return answer_echo(skb, p);
+  if (port->flags & WEFT_PORT_INTERNAL) return DROP(INTERNAL);
+  count(WEFT_COUNT_OUTSIDE);
+  return TC_ACT_OK;
+}
+
+/* An endpoint's own address, here or on another node. */
+GLOBAL int to_client(struct __sk_buff* skb, const struct packet* p, const struct weft_port* port,
+                     const struct weft_endpoint* endpoint) {
+  if (!p || !port || !endpoint) return DROP(NO_ENDPOINT);
   if (endpoint->kind == WEFT_ENDPOINT_LOCAL) {
     struct weft_port* to = find_local(endpoint->mac);
     if (!to) return DROP(NO_ENDPOINT);
-    return deliver(skb, to);
+    int failed = write_destination_mac(skb, to->mac);
+    return failed ? failed : deliver(skb, to);
   }
-  if (endpoint->kind == WEFT_ENDPOINT_REMOTE) {
-    struct tunnel tunnel = {.vni = port->vni, .node = endpoint->node, .hash = hash_packet(p)};
-    copy_mac(tunnel.mac, endpoint->mac);
-    return encapsulate(skb, p, &tunnel);
-  }
-  return DROP(NO_ENDPOINT);
+  if (endpoint->kind != WEFT_ENDPOINT_REMOTE) return DROP(NO_ENDPOINT);
+  struct tunnel tunnel = {.vni = port->vni, .node = endpoint->node, .hash = (__u32)hash_packet(p)};
+  copy_mac(tunnel.mac, endpoint->mac);
+  return encapsulate(skb, p, &tunnel);
 }
 
-/* Not an address of its network: the outside, if the container may. */
-ALWAYS_INLINE int to_outside(const struct packet* p, const struct weft_port* port) {
+/* A VIP: the packet keeps it until the node of the backend. */
+GLOBAL int to_service(struct __sk_buff* skb, struct packet* p, const struct weft_port* port,
+                      __u32 index) {
+  if (!p || !port) return DROP(NO_BACKEND);
+  struct scratch* work = get_scratch();
+  if (!work) return DROP(NO_BACKEND);
+  struct call* call = &work->call;
+  if (!is_carried(p)) return DROP(PROTOCOL);
+  if (p->fragment) {
+    int failed = resolve_fragment(p, port->vni);
+    if (failed) return failed;
+  }
+  struct weft_service* service = find_service(index);
+  if (!service) return DROP(NO_BACKEND);
+  *call = (struct call){.service = index,
+                        .vni = port->vni,
+                        .node = weft_config.node,
+                        .hash = hash_for(service, p),
+                        .target_port = p->destination_port};
+  struct weft_backend* backend = pick(service, index, p, call->hash);
+  if (!backend) return DROP(NO_BACKEND);
+  if (backend->flags & WEFT_BACKEND_LOCAL) {
+    struct weft_port* to = find_local(backend->mac);
+    if (!to) return DROP(NO_BACKEND);
+    return translate(skb, p, to, call);
+  }
+  struct tunnel tunnel = {.vni = port->vni, .node = backend->node, .hash = (__u32)call->hash};
+  copy_mac(tunnel.mac, backend->mac);
+  return encapsulate(skb, p, &tunnel);
+}
+
+/* A known address of the container's own network. */
+ALWAYS_INLINE int to_endpoint(struct __sk_buff* skb, struct packet* p, const struct weft_port* port,
+                              const struct weft_endpoint* endpoint) {
+  if (endpoint->kind == WEFT_ENDPOINT_VIP) return to_service(skb, p, port, endpoint->service);
+  if (endpoint->kind == WEFT_ENDPOINT_GATEWAY) return to_gateway(skb, p, port);
+  return to_client(skb, p, port, endpoint);
+}
+
+/* Not an address of its network: a published port of this node, or the outside, if the container may. */
+ALWAYS_INLINE int to_outside(struct __sk_buff* skb, struct packet* p,
+                             const struct weft_port* port) {
   if (is_in_subnet(port, p)) return DROP(NO_ENDPOINT);
   struct weft_subnet_key key = {.prefix_bits = 128};
   __builtin_memcpy(key.address, p->destination.bytes, 16);
   if (bpf_map_lookup_elem(&subnets, &key)) return DROP(OTHER_NETWORK);
   if (port->flags & WEFT_PORT_INTERNAL) return DROP(INTERNAL);
+  if (is_node_address(&p->destination)) {
+    if (p->fragment) resolve_fragment(p, port->vni);
+    struct weft_published* published = find_called(p);
+    if (published) return mesh_in(skb, p, published);
+  }
   count(WEFT_COUNT_OUTSIDE);
   return TC_ACT_OK;
+}
+
+/* The answer of a backend goes back as the address that was called, to the node that the call came through.
+ * NEXT: it is no such answer. */
+GLOBAL int answer(struct __sk_buff* skb, struct packet* p, const struct weft_port* port) {
+  if (!p || !port) return NEXT;
+  struct scratch* work = get_scratch();
+  if (!work) return NEXT;
+  struct reply reply = {};
+  if (p->fragment) resolve_fragment(p, port->vni);
+  if (!find_reply(p, port, &work->to, &reply)) return NEXT;
+  int failed = rewrite(skb, p, &work->to);
+  if (failed) return failed;
+  count(WEFT_COUNT_RESTORED);
+  if (!(reply.flags & WEFT_FLOW_OUTSIDE)) {
+    struct weft_endpoint* endpoint = find_endpoint(port->vni, &p->destination);
+    return endpoint ? to_client(skb, p, port, endpoint) : DROP(NO_ENDPOINT);
+  }
+  if (reply.node == weft_config.node) return mesh_out(skb, p);
+  struct weft_vtep* vtep = find_vtep(reply.node);
+  if (!vtep) return DROP(NO_ROUTE);
+  struct tunnel tunnel = {.vni = reply.vni, .node = reply.node, .hash = (__u32)hash_packet(p)};
+  copy_mac(tunnel.mac, vtep->host_mac);
+  return encapsulate(skb, p, &tunnel);
 }
 
 ALWAYS_INLINE int from_container(struct __sk_buff* skb, struct packet* p,
@@ -46,21 +126,29 @@ ALWAYS_INLINE int from_container(struct __sk_buff* skb, struct packet* p,
   if (ethertype == bpf_htons(ETH_P_ARP)) return answer_arp(skb, port);
   int reason = parse_ip(data, end, ETH_BYTES, ethertype, p);
   if (reason) return -reason;
-  if (!is_own_source(port, p)) return DROP(SPOOFED_ADDRESS);
+  if (is_neighbour_discovery(p)) return answer_nd(skb, p, port);
   if (is_multicast(&p->destination)) return DROP(BROADCAST);
+  if (!is_own_source(port, p)) return DROP(SPOOFED_ADDRESS);
+  if (port->flags & WEFT_PORT_BACKEND) {
+    int verdict = answer(skb, p, port);
+    if (verdict != NEXT) return verdict;
+  }
   struct weft_endpoint* endpoint = find_endpoint(port->vni, &p->destination);
   if (endpoint) return to_endpoint(skb, p, port, endpoint);
-  return to_outside(p, port);
+  return to_outside(skb, p, port);
 }
 
 SEC("tc")
 int weft_from_container(struct __sk_buff* skb) {
-  struct packet packet = {};
   __u32 ifindex = skb->ifindex;
+  struct scratch* work = get_scratch();
+  if (!work) return TC_ACT_SHOT; /* cannot be: the map has one entry on every CPU */
+  struct packet* packet = &work->packet;
+  __builtin_memset(packet, 0, sizeof(*packet));
   count(WEFT_COUNT_FROM_CONTAINER);
   struct weft_port* port = bpf_map_lookup_elem(&ports, &ifindex);
-  if (!port) return tc_verdict(skb, DROP(UNKNOWN_PORT), &packet, 0);
-  return tc_verdict(skb, from_container(skb, &packet, port), &packet, port->vni);
+  if (!port) return tc_verdict(skb, DROP(UNKNOWN_PORT), packet, 0);
+  return tc_verdict(skb, from_container(skb, packet, port), packet, port->vni);
 }
 
 char _license[] SEC("license") = "Dual BSD/GPL";

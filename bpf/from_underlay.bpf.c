@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* tc ingress of the uplink: overlay packets of other nodes. Everything else passes. */
+/* tc ingress of the uplink: overlay packets of other nodes, and calls of published ports. All else passes. */
 #include "lib/receive.h"
 
 ALWAYS_INLINE int is_vxlan(void* data, void* end) {
@@ -28,13 +28,26 @@ ALWAYS_INLINE int from_vxlan(struct __sk_buff* skb, struct packet* p, struct arr
   return receive(skb, p, arrival);
 }
 
+/* A client outside calls this node. What is not for a published port is the host's. */
+ALWAYS_INLINE int from_outside(struct __sk_buff* skb, struct packet* p) {
+  void* data = packet_data(skb);
+  void* end = packet_end(skb);
+  if (data + ETH_BYTES > end) return TC_ACT_OK;
+  if (parse_ip(data, end, ETH_BYTES, *(__be16*)(data + 12), p)) return TC_ACT_OK;
+  if (!is_node_address(&p->destination)) return TC_ACT_OK;
+  if (p->fragment && resolve_fragment(p, 0)) return TC_ACT_OK;
+  struct weft_published* published = find_called(p);
+  return published ? mesh_in(skb, p, published) : TC_ACT_OK;
+}
+
 SEC("tc")
 int weft_from_underlay(struct __sk_buff* skb) {
   struct packet packet = {};
   struct arrival arrival = {};
   pull_headers(skb);
-  if (!is_vxlan(packet_data(skb), packet_end(skb))) return TC_ACT_OK;
-  return tc_verdict(skb, from_vxlan(skb, &packet, &arrival), &packet, arrival.vni);
+  int verdict = is_vxlan(packet_data(skb), packet_end(skb)) ? from_vxlan(skb, &packet, &arrival)
+                                                            : from_outside(skb, &packet);
+  return tc_verdict(skb, verdict, &packet, arrival.vni);
 }
 
 char _license[] SEC("license") = "Dual BSD/GPL";

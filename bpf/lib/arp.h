@@ -29,7 +29,8 @@ ALWAYS_INLINE const __u8* resolve(const struct weft_port* port, const union addr
   return endpoint->mac;
 }
 
-ALWAYS_INLINE int answer_arp(struct __sk_buff* skb, const struct weft_port* port) {
+GLOBAL int answer_arp(struct __sk_buff* skb, const struct weft_port* port) {
+  if (!port) return DROP(MALFORMED);
   void* data = packet_data(skb);
   struct arp* arp = data + ETH_BYTES;
   if ((void*)(arp + 1) > packet_end(skb)) return DROP(MALFORMED);

@@ -15,6 +15,10 @@ const volatile struct weft_config weft_config __attribute__((used)) = {};
 
 #define ALWAYS_INLINE static __attribute__((always_inline)) inline
 
+/* A function that the verifier checks once, on its own: pointers may be null there, and structs that cross
+ * the call hold no pointers. */
+#define GLOBAL __attribute__((noinline))
+
 #define likely(x) __builtin_expect(!!(x), 1)
 #define unlikely(x) __builtin_expect(!!(x), 0)
 

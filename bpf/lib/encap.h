@@ -17,8 +17,9 @@ struct tunnel {
   __u32 vni;
   __u32 node;   /* index in vteps */
   __u32 hash;   /* of the inner flow: outer source port */
-  __u8 mark;    /* WEFT_VXLAN_* */
-  __u8 mac[6];  /* inner destination */
+  __u8 mac[6]; /* inner destination */
+  __u8 mark;   /* WEFT_VXLAN_* */
+  __u8 pad;
 };
 
 ALWAYS_INLINE struct weft_vtep* find_vtep(__u32 node) {
@@ -80,8 +81,8 @@ ALWAYS_INLINE int is_fast(const struct __sk_buff* skb, const struct packet* p,
    BPF_F_ADJ_ROOM_ENCAP_L2(ETH_BYTES) | BPF_F_ADJ_ROOM_ENCAP_L2_ETH)
 
 /* Sends the packet to a node; its addresses stay as they are. TOO_BIG leaves it unchanged. */
-ALWAYS_INLINE int encapsulate(struct __sk_buff* skb, const struct packet* p,
-                              const struct tunnel* to) {
+GLOBAL int encapsulate(struct __sk_buff* skb, const struct packet* p, const struct tunnel* to) {
+  if (!p || !to) return DROP(NO_ROUTE);
   struct weft_vtep* vtep = find_vtep(to->node);
   if (!vtep) return DROP(NO_ROUTE);
   __u32 inner_mtu = vtep->mtu_bytes - (WEFT_OUTER_BYTES - ETH_BYTES) - ETH_BYTES;
@@ -107,5 +108,18 @@ ALWAYS_INLINE int encapsulate(struct __sk_buff* skb, const struct packet* p,
   copy_mac(data + WEFT_OUTER_BYTES + 6, data + 6);
   *(__be16*)(data + WEFT_OUTER_BYTES + 12) = *(__be16*)(data + 12);
   write_outer(data, vtep, to, skb->len - ETH_BYTES);
+  return bpf_redirect(vtep->ifindex, 0);
+}
+
+/* Sends a packet that still has its outer headers on to another node, in place. NEXT: it cannot. */
+ALWAYS_INLINE int reencapsulate(struct __sk_buff* skb, const struct tunnel* to) {
+  struct weft_vtep* vtep = find_vtep(to->node);
+  if (!vtep || !(vtep->flags & WEFT_VTEP_FAST)) return NEXT;
+  void* data = packet_data(skb);
+  if (data + WEFT_OUTER_BYTES + ETH_BYTES > packet_end(skb)) return NEXT;
+  copy_mac(data + WEFT_OUTER_BYTES, to->mac);
+  write_outer(data, vtep, to, skb->len - ETH_BYTES);
+  count(WEFT_COUNT_ENCAPSULATED);
+  count_sent(to->node, skb->len - WEFT_OUTER_BYTES);
   return bpf_redirect(vtep->ifindex, 0);
 }

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /* An overlay packet from another node, whichever way it came. */
 #pragma once
-#include "deliver.h"
-#include "encap.h"
+#include "mesh.h"
 #include "networks.bpf.h"
 #include "peers.bpf.h"
 
@@ -24,12 +23,49 @@ ALWAYS_INLINE int find_sender(struct arrival* arrival) {
   return 0;
 }
 
-/* Segments of UDP, and IPv6 on kernels that cannot change the skb's protocol, are decapsulated by the
- * kernel's VXLAN device; from_overlay meets them again. */
-ALWAYS_INLINE int needs_kernel(const struct __sk_buff* skb, const struct packet* p,
-                               const struct weft_port* port) {
-  if (skb->gso_size && (p->protocol != IPPROTO_TCP || port->flags & WEFT_PORT_HOST)) return 1;
-  return p->family == 6 && !(weft_config.flags & WEFT_CONFIG_DECAP_IPV6);
+/* For an address that is not the endpoint's own: a VIP, or a published port of the node that was called. */
+ALWAYS_INLINE int receive_call(struct __sk_buff* skb, struct packet* p, struct weft_port* port,
+                               const struct arrival* arrival) {
+  struct scratch* work = get_scratch();
+  if (!work) return DROP(NO_BACKEND);
+  struct call* call = &work->call;
+  *call = (struct call){.vni = arrival->vni,
+                        .node = arrival->node,
+                        .frame = arrival->frame,
+                        .target_port = p->destination_port,
+                        .mark = arrival->mark};
+  if (p->fragment) {
+    int failed = resolve_fragment(p, arrival->vni);
+    if (failed) return failed;
+    call->target_port = p->destination_port;
+  }
+  if (arrival->vni == weft_config.ingress_vni) {
+    struct weft_published* published = find_called(p);
+    if (!published) return DROP(NO_ENDPOINT);
+    call->service = published->service;
+    call->target_port = published->target_port;
+    call->outside = 1;
+  } else {
+    struct weft_endpoint* endpoint = find_endpoint(arrival->vni, &p->destination);
+    if (!endpoint || endpoint->kind != WEFT_ENDPOINT_VIP) return DROP(NO_ENDPOINT);
+    if (!is_carried(p)) return DROP(PROTOCOL);
+    call->service = endpoint->service;
+  }
+  struct weft_service* service = find_service(call->service);
+  if (!service) return DROP(NO_BACKEND);
+  call->hash = hash_for(service, p);
+  return translate(skb, p, port, call);
+}
+
+ALWAYS_INLINE int receive_here(struct __sk_buff* skb, struct packet* p, struct weft_port* port,
+                               const struct arrival* arrival, int mesh_reply) {
+  if (mesh_reply && !is_published_source(p)) return DROP(MESH_REPLY);
+  if (arrival->frame) {
+    if (needs_kernel(skb, p, port)) return leave_to_kernel(skb);
+    int failed = decapsulate(skb, p);
+    if (failed) return failed;
+  }
+  return mesh_reply ? mesh_out(skb, p) : deliver(skb, port);
 }
 
 ALWAYS_INLINE int receive(struct __sk_buff* skb, struct packet* p, struct arrival* arrival) {
@@ -43,13 +79,11 @@ ALWAYS_INLINE int receive(struct __sk_buff* skb, struct packet* p, struct arriva
   if (reason) return -reason;
   struct weft_port* port = find_local(data + frame);
   if (!port) return DROP(NO_ENDPOINT);
-  if (port->vni != arrival->vni) return DROP(OTHER_NETWORK);
-  if (frame && needs_kernel(skb, p, port)) {
-    count(WEFT_COUNT_KERNEL_WAY);
-    return TC_ACT_OK;
-  }
+  int own = same_address(&p->destination, port_address(port, p->family));
+  if (port->vni != arrival->vni && (own || arrival->vni != weft_config.ingress_vni))
+    return DROP(OTHER_NETWORK);
   count_received(arrival->node, skb->len - frame);
-  if (!same_address(&p->destination, port_address(port, p->family))) return DROP(NO_ENDPOINT);
-  if (frame && (failed = decapsulate(skb, p))) return failed;
-  return deliver(skb, port);
+  if (likely(own)) return receive_here(skb, p, port, arrival, 0);
+  if (port->flags & WEFT_PORT_HOST) return receive_here(skb, p, port, arrival, 1);
+  return receive_call(skb, p, port, arrival);
 }
