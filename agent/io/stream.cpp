@@ -28,13 +28,19 @@ class FramedSocket {
     reading_ = loop_.watch_read(fd_.get(), [this] { on_readable(); });
   }
 
-  // `done` when the kernel has all of it.
+  // `done` when the kernel has all of it. Only the first call counts.
   void send(ByteView bytes, std::function<void(Result<>)> done) {
+    if (!out_.empty()) return;
     ByteWriter writer(out_);
     writer.u32(uint32_t(bytes.size()));
     writer.raw(bytes);
     sent_ = std::move(done);
     writing_ = loop_.watch_write(fd_.get(), [this] { on_writable(); });
+  }
+
+  void stop() {
+    reading_.cancel();
+    writing_.cancel();
   }
 
  private:
@@ -179,7 +185,8 @@ struct StreamServer::State : std::enable_shared_from_this<StreamServer::State> {
     const auto node = connections.extract(id);
     if (node.empty()) return;
     if (is_broken) ++counters.broken;
-    // The socket may be the one that is calling.
+    node.mapped()->socket.stop();
+    // Destroyed later: the socket may be the one that is calling.
     loop.post([connection = node.mapped()] {});
   }
 
