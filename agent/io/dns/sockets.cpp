@@ -2,10 +2,13 @@
 #include "io/dns/sockets.h"
 
 #include <arpa/inet.h>
+#include <net/if.h>
 #include <netinet/in.h>
 #include <sched.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 
+#include <cstring>
 #include <optional>
 #include <thread>
 
@@ -33,7 +36,20 @@ Result<Fd> open_bound(int type) {
   return socket;
 }
 
+// Bound while lo is down, a UDP socket takes the address but sends from 127.0.0.1 for ever, and
+// clients do not accept that.
+Result<> check_lo_up() {
+  const Fd socket(::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+  if (!socket) return errno_error("open a socket");
+  ifreq request{};
+  std::strcpy(request.ifr_name, "lo");
+  if (::ioctl(socket.get(), SIOCGIFFLAGS, &request) < 0) return errno_error("lo");
+  if (!(request.ifr_flags & IFF_UP)) return Error("open the name server's sockets: lo is down");
+  return Ok;
+}
+
 Result<DnsSockets> open_here() {
+  TRY(check_lo_up());
   DnsSockets out;
   out.udp = TRY(open_bound(SOCK_DGRAM));
   out.tcp = TRY(open_bound(SOCK_STREAM));

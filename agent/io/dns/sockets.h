@@ -13,9 +13,8 @@ struct DnsSockets {
   Fd tcp;
 };
 
-// Opens them in the namespace behind `netns` (an open file of it); nothing reaches them until its
-// lo is up. Runs on a short-lived thread, so that the caller's stays in its own namespace. Needs
-// CAP_SYS_ADMIN.
+// Opens them in the namespace behind `netns` (an open file of it), whose lo must be up. Runs on a
+// short-lived thread, so that the caller's stays in its own namespace. Needs CAP_SYS_ADMIN.
 Result<DnsSockets> open_dns_sockets(int netns);
 
 }  // namespace weft::dns
