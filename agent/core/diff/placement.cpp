@@ -260,8 +260,10 @@ void Placement::write_table(const Work& work) {
   std::memcpy(value.vip4, service.vip4.bytes().data(), 16);
   std::memcpy(value.vip6, service.vip6.bytes().data(), 16);
   value.id = service.id;
-  // First the region moves, under offsets that mean the same in both; then the table.
-  if (work.was.id != 0 && work.region != work.was_region)
+  // First the region moves, under offsets that mean the same in both, or grows; then the slots.
+  const bool moves = work.region != work.was_region;
+  const bool grows = work.rewrite_slots && work.extent > work.was.backend_count;
+  if (work.was.id != 0 && (moves || grows))
     before.push_back(set_of(MapId::services, work.index, value));
   if (work.new_slots) {
     if (work.new_slots->count != 0)
