@@ -1,0 +1,23 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include "core/manage/draft.h"
+
+namespace weft::manage {
+
+constexpr uint32_t max_replicas = 10000;
+
+// Checks everything that does not depend on other services, fills in defaults, and turns network
+// names into ids. A service that publishes a port but is on no network with a way outside is put
+// on the ingress network too, first.
+Result<> complete_spec(const Draft& draft, api::ServiceSpec& spec);
+
+// Copies the named fields of `from` (all if none is named).
+Result<> take_fields(const api::ServiceSpec& from,
+                     const google::protobuf::RepeatedPtrField<std::string>& fields,
+                     api::ServiceSpec& to);
+
+// What a running task is made of: a difference here needs a new task, any other does not.
+std::string task_fingerprint(const api::ServiceSpec& spec);
+
+}  // namespace weft::manage

@@ -1,0 +1,245 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "store/sqlite_store.h"
+
+#include <sqlite3.h>
+#include <unistd.h>
+
+#include <cstdio>
+
+#include "store/statement.h"
+
+namespace weft::store {
+
+namespace {
+
+// In the file's user_version. A new schema has a new number and an upgrade step.
+constexpr int schema_version = 1;
+
+constexpr const char* schema = R"sql(
+CREATE TABLE objects (
+  kind TEXT NOT NULL, id TEXT NOT NULL, version INTEGER NOT NULL, bytes BLOB NOT NULL,
+  PRIMARY KEY (kind, id)) WITHOUT ROWID;
+CREATE TABLE claims (
+  space TEXT NOT NULL, value TEXT NOT NULL, kind TEXT NOT NULL, id TEXT NOT NULL,
+  PRIMARY KEY (space, value)) WITHOUT ROWID;
+CREATE INDEX claims_of_object ON claims (kind, id);
+CREATE TABLE operations (
+  number INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, result BLOB NOT NULL);
+PRAGMA user_version = 1;
+)sql";
+
+}  // namespace
+
+struct SqliteStore::Statements {
+  Statement begin, commit, rollback;
+  Statement insert, update, remove;
+  Statement drop_claims, claim, owner;
+  Statement find_operation, add_operation, forget_operations;
+};
+
+SqliteStore::SqliteStore(std::string path, sqlite3* database)
+    : path_(std::move(path)), database_(database), statements_(new Statements) {}
+
+SqliteStore::~SqliteStore() {
+  statements_.reset();
+  sqlite3_close(database_);
+}
+
+Error SqliteStore::database_error(const std::string& context) const {
+  const int code = sqlite3_errcode(database_) & 0xff;
+  const std::string where = context + " " + path_ + ": ";
+  if (code == SQLITE_FULL)
+    return Error(where + "the disk is full; nothing was changed: free some space and try again");
+  if (code == SQLITE_CORRUPT || code == SQLITE_NOTADB)
+    return Error(where +
+                 "the file is damaged or not a weft store; restore the newest dump, or "
+                 "move it away and let this node join the cluster anew");
+  if (code == SQLITE_BUSY)
+    return Error(ErrorCode::unavailable,
+                 where + "another process uses it: is weftd running twice?");
+  return Error(where + sqlite3_errmsg(database_));
+}
+
+Result<std::unique_ptr<SqliteStore>> SqliteStore::open(const std::string& path, const char* vfs) {
+  sqlite3* raw = nullptr;
+  const int code =
+      sqlite3_open_v2(path.c_str(), &raw, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE, vfs);
+  if (!raw) return Error("open store " + path + ": out of memory");
+  std::unique_ptr<SqliteStore> store(new SqliteStore(path, raw));
+  if (code != SQLITE_OK) return store->database_error("open store");
+  sqlite3_busy_timeout(raw, 1000);
+  if (auto ready = store->prepare(); !ready) return std::move(ready).error();
+  return store;
+}
+
+Result<> SqliteStore::prepare() {
+  const auto execute = [&](const char* sql) -> Result<> {
+    if (sqlite3_exec(database_, sql, nullptr, nullptr, nullptr) == SQLITE_OK) return Ok;
+    return database_error("open store");
+  };
+  // Exclusive: a second weftd on the same file is refused instead of corrupting decisions.
+  TRY(execute("PRAGMA locking_mode = EXCLUSIVE"));
+  TRY(execute("PRAGMA journal_mode = WAL"));
+  TRY(execute("PRAGMA synchronous = FULL"));
+  Statement query;
+  if (query.prepare(database_, "PRAGMA journal_mode") != SQLITE_OK || query.step() != SQLITE_ROW)
+    return database_error("open store");
+  if (query.text(0) != "wal")
+    return Error("open store " + path_ +
+                 ": its file system does not allow a write-ahead log; put "
+                 "the state folder on a local disk");
+  if (query.prepare(database_, "PRAGMA user_version") != SQLITE_OK || query.step() != SQLITE_ROW)
+    return database_error("open store");
+  const int64_t version = query.number(0);
+  query.reset();
+  if (version > schema_version)
+    return Error("store " + path_ + " has schema " + std::to_string(version) +
+                 ", written by a newer weft: this version knows up to " +
+                 std::to_string(schema_version) + "; install the newer version");
+  if (version == 0) {
+    TRY(execute("BEGIN IMMEDIATE"));
+    TRY(execute(schema));
+    TRY(execute("COMMIT"));
+  }
+  if (query.prepare(database_, "PRAGMA quick_check(1)") != SQLITE_OK || query.step() != SQLITE_ROW)
+    return database_error("open store");
+  if (query.text(0) != "ok")
+    return Error("open store " + path_ + ": the file is damaged (" + query.text(0) +
+                 "); restore the newest dump, or move it away and let this node join the cluster "
+                 "anew");
+  query.reset();
+  Statements& s = *statements_;
+  const std::pair<Statement*, const char*> all[] = {
+      {&s.begin, "BEGIN IMMEDIATE"},
+      {&s.commit, "COMMIT"},
+      {&s.rollback, "ROLLBACK"},
+      {&s.insert, "INSERT INTO objects (kind, id, version, bytes) VALUES (?, ?, 1, ?)"},
+      {&s.update,
+       "UPDATE objects SET version = version + 1, bytes = ? "
+       "WHERE kind = ? AND id = ? AND version = ?"},
+      {&s.remove, "DELETE FROM objects WHERE kind = ? AND id = ? AND version = ?"},
+      {&s.drop_claims, "DELETE FROM claims WHERE kind = ? AND id = ?"},
+      {&s.claim, "INSERT INTO claims (space, value, kind, id) VALUES (?, ?, ?, ?)"},
+      {&s.owner, "SELECT kind, id FROM claims WHERE space = ? AND value = ?"},
+      {&s.find_operation, "SELECT result FROM operations WHERE id = ?"},
+      {&s.add_operation, "INSERT INTO operations (id, result) VALUES (?, ?)"},
+      {&s.forget_operations, "DELETE FROM operations WHERE number <= ?"},
+  };
+  for (const auto& [statement, sql] : all)
+    if (statement->prepare(database_, sql) != SQLITE_OK) return database_error("open store");
+  return Ok;
+}
+
+Result<Snapshot> SqliteStore::load() {
+  Snapshot snapshot;
+  Statement query;
+  if (query.prepare(database_, "SELECT kind, id, version, bytes FROM objects ORDER BY kind, id") !=
+      SQLITE_OK)
+    return database_error("read store");
+  int code;
+  while ((code = query.step()) == SQLITE_ROW)
+    snapshot.objects.push_back(
+        {query.text(0), query.text(1), uint64_t(query.number(2)), query.text(3)});
+  if (code != SQLITE_DONE) return database_error("read store");
+  if (query.prepare(database_, "SELECT id, result FROM operations") != SQLITE_OK)
+    return database_error("read store");
+  while ((code = query.step()) == SQLITE_ROW) snapshot.results[query.text(0)] = query.text(1);
+  if (code != SQLITE_DONE) return database_error("read store");
+  return snapshot;
+}
+
+void SqliteStore::commit(const manage::Transaction& transaction, Answer answer) {
+  answer(run(transaction));
+}
+
+Result<Committed> SqliteStore::run(const manage::Transaction& transaction) {
+  Statements& s = *statements_;
+  if (s.begin.run() != SQLITE_DONE) return database_error("write store");
+  auto written = [&]() -> Result<Committed> {
+    s.find_operation.reset().bind(transaction.operation_id);
+    const int found = s.find_operation.step();
+    if (found == SQLITE_ROW) {
+      Committed first{true, s.find_operation.text(0)};
+      s.find_operation.reset();
+      return first;
+    }
+    s.find_operation.reset();
+    if (found != SQLITE_DONE) return database_error("write store");
+    TRY(write_all(transaction));
+    return Committed{false, transaction.result};
+  }();
+  if (written && !written->repeated) {
+    if (s.commit.run() == SQLITE_DONE) return written;
+    written = database_error("write store");
+  }
+  // Some failures have rolled back already.
+  if (sqlite3_get_autocommit(database_) == 0) s.rollback.run();
+  return written;
+}
+
+Result<> SqliteStore::write_all(const manage::Transaction& transaction) {
+  Statements& s = *statements_;
+  for (const manage::Write& write : transaction.writes) {
+    int code;
+    if (write.remove)
+      code = s.remove.reset()
+                 .bind(write.kind)
+                 .bind(write.id)
+                 .bind(int64_t(write.expected_version))
+                 .run();
+    else if (write.expected_version == 0)
+      code = s.insert.reset().bind(write.kind).bind(write.id).bind_bytes(write.bytes).run();
+    else
+      code = s.update.reset()
+                 .bind_bytes(write.bytes)
+                 .bind(write.kind)
+                 .bind(write.id)
+                 .bind(int64_t(write.expected_version))
+                 .run();
+    if (code == SQLITE_CONSTRAINT || (code == SQLITE_DONE && sqlite3_changes(database_) != 1))
+      return Error(ErrorCode::conflict, write.kind + " '" + write.id +
+                                            "' was changed by somebody else meanwhile: try again");
+    if (code != SQLITE_DONE) return database_error("write store");
+    if (s.drop_claims.reset().bind(write.kind).bind(write.id).run() != SQLITE_DONE)
+      return database_error("write store");
+  }
+  // After all old claims are gone: one object may take over what another gives up.
+  for (const manage::Write& write : transaction.writes) {
+    if (write.remove) continue;
+    for (const manage::Claim& claim : write.claims) {
+      const int code =
+          s.claim.reset().bind(claim.space).bind(claim.value).bind(write.kind).bind(write.id).run();
+      if (code == SQLITE_DONE) continue;
+      if (code != SQLITE_CONSTRAINT) return database_error("write store");
+      std::string owner = "somebody";
+      if (s.owner.reset().bind(claim.space).bind(claim.value).step() == SQLITE_ROW)
+        owner = s.owner.text(0) + " '" + s.owner.text(1) + "'";
+      s.owner.reset();
+      return Error(ErrorCode::conflict,
+                   claim.space + " " + claim.value + " already belongs to " + owner);
+    }
+  }
+  if (s.add_operation.reset().bind(transaction.operation_id).bind_bytes(transaction.result).run() !=
+      SQLITE_DONE)
+    return database_error("write store");
+  const int64_t oldest = sqlite3_last_insert_rowid(database_) - remembered_operations;
+  if (s.forget_operations.reset().bind(oldest).run() != SQLITE_DONE)
+    return database_error("write store");
+  return Ok;
+}
+
+Result<> SqliteStore::dump(const std::string& path) {
+  const std::string fresh = path + ".new";
+  ::unlink(fresh.c_str());
+  Statement vacuum;
+  if (vacuum.prepare(database_, "VACUUM INTO ?") != SQLITE_OK ||
+      vacuum.reset().bind(fresh).run() != SQLITE_DONE) {
+    Error error = database_error("dump store");
+    ::unlink(fresh.c_str());
+    return error;
+  }
+  if (std::rename(fresh.c_str(), path.c_str()) != 0) return errno_error("rename " + fresh);
+  return Ok;
+}
+
+}  // namespace weft::store

@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+weft_test(unit_store LABEL unit SOURCES unit_store.cpp DEPENDS weft_store)
