@@ -1,0 +1,120 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <nlohmann/json.hpp>
+
+#include "cli/actions.h"
+#include "cli/syntax.h"
+
+namespace weft::cli {
+namespace {
+
+Result<int> list(const Context& context) {
+  const Json answer = TRY(context.client.get("/v1/nodes"));
+  Table table({"ID", "NAME", "ROLE", "STATE", "AVAILABILITY", "ADDRESS", "VERSION"});
+  for (const Json& node : answer.value("nodes", Json::array())) {
+    table.row({short_id(text(node, "id")), text(node, "name"), word(text(node, "role")),
+               word(text(node, "state")), word(text(node, "availability")),
+               or_dash(text(node, "address")), or_dash(text(node, "version"))});
+  }
+  print_list(context, answer, "nodes", table);
+  return 0;
+}
+
+Result<int> set_availability(const Context& context, const char* availability) {
+  int status = 0;
+  for (const std::string& name : context.arguments.operands) {
+    const auto node = context.client.put(
+        path_of("nodes", name), {{"availability", availability}, {"set_availability", true}});
+    if (!node) {
+      complain(node.error().message());
+      status = 1;
+    } else if (context.json) {
+      print_json(*node);
+    } else {
+      print_line(context.quiet ? text(*node, "id") : name);
+    }
+  }
+  return status;
+}
+
+Result<int> drain(const Context& context) { return set_availability(context, "DRAIN"); }
+Result<int> activate(const Context& context) { return set_availability(context, "ACTIVE"); }
+
+Result<int> update(const Context& context) {
+  const Arguments& arguments = context.arguments;
+  if (!arguments.has("label-add") && !arguments.has("label-rm")) {
+    return usage("nothing to change was given: see 'weft node update --help'");
+  }
+  const Json body = {{"labels_add", TRY(parse_pairs(arguments.all("label-add")))},
+                     {"labels_rm", arguments.all("label-rm")}};
+  print_made(context, TRY(context.client.put(path_of("nodes", arguments.operands[0]), body)));
+  return 0;
+}
+
+Result<int> remove(const Context& context) {
+  return remove_each(context, "nodes",
+                     context.arguments.has("force") ? Parameters{{"force", "true"}} : Parameters{});
+}
+
+Result<int> inspect_nodes(const Context& context) { return inspect(context, "nodes"); }
+
+}  // namespace
+
+std::vector<Command> node_commands() {
+  return {
+      {.noun = "node",
+       .verb = "ls",
+       .summary = "List the nodes of the cluster",
+       .examples = "weft node ls\nweft node ls --quiet",
+       .run = list},
+      {.noun = "node",
+       .verb = "inspect",
+       .summary = "Show all about nodes, as JSON",
+       .operands = "NODE...",
+       .operands_min = 1,
+       .operands_max = 1000,
+       .examples = "weft node inspect n1",
+       .run = inspect_nodes},
+      {.noun = "node",
+       .verb = "drain",
+       .summary = "Move the tasks of nodes elsewhere and give them no new ones",
+       .operands = "NODE...",
+       .operands_min = 1,
+       .operands_max = 1000,
+       .text = "The nodes stay in the cluster and go on serving published ports.",
+       .examples = "weft node drain n2",
+       .run = drain},
+      {.noun = "node",
+       .verb = "activate",
+       .summary = "Let nodes take tasks again",
+       .operands = "NODE...",
+       .operands_min = 1,
+       .operands_max = 1000,
+       .examples = "weft node activate n2",
+       .run = activate},
+      {.noun = "node",
+       .verb = "update",
+       .summary = "Change the labels of a node",
+       .operands = "NODE",
+       .operands_min = 1,
+       .operands_max = 1,
+       .options = {{.name = "label-add",
+                    .value = "KEY=VALUE",
+                    .help = "Set a label, for constraints like node.labels.KEY==VALUE",
+                    .many = true},
+                   {.name = "label-rm", .value = "KEY", .help = "Remove a label", .many = true}},
+       .examples = "weft node update n1 --label-add zone=east --label-rm old",
+       .run = update},
+      {.noun = "node",
+       .verb = "rm",
+       .summary = "Remove nodes from the cluster for good",
+       .operands = "NODE...",
+       .operands_min = 1,
+       .operands_max = 1000,
+       .options = {{.name = "force", .help = "Remove even a node that is alive"}},
+       .text = "A removed node is refused everywhere; it needs a new 'weft cluster join'.",
+       .examples = "weft node rm n3",
+       .run = remove},
+  };
+}
+
+}  // namespace weft::cli
