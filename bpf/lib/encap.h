@@ -2,51 +2,7 @@
 /* To another node: VXLAN (RFC 7348) from the node's template straight to the uplink, or by the kernel's
  * device where the fast way cannot serve. */
 #pragma once
-#include "csum.h"
-#include "verdict.h"
-#include "vteps.bpf.h"
-
-#define OUTER_SOURCE_PORT 34u
-#define VXLAN_FLAGS 42u
-#define VXLAN_VNI 46u
-#define VXLAN_MARK 49u
-#define PORT_LOW 32768u /* outer source ports: 32768..61439 */
-#define PORT_RANGE_MASK 0x6fffu
-
-struct tunnel {
-  __u32 vni;
-  __u32 node;   /* index in vteps */
-  __u32 hash;   /* of the inner flow: outer source port */
-  __u8 mac[6]; /* inner destination */
-  __u8 mark;   /* WEFT_VXLAN_* */
-  __u8 pad;
-};
-
-ALWAYS_INLINE struct weft_vtep* find_vtep(__u32 node) {
-  struct weft_vtep* vtep = bpf_map_lookup_elem(&vteps, &node);
-  return vtep && vtep->flags & WEFT_VTEP_KNOWN ? vtep : 0;
-}
-
-/* Writes the 50 outer bytes at `outer`; the caller has checked the bounds. `ip_bytes`: outer IP packet. */
-ALWAYS_INLINE void write_outer(void* outer, const struct weft_vtep* vtep, const struct tunnel* to,
-                               __u32 ip_bytes) {
-  const __u64* from = (const __u64*)vtep->header;
-  __u64* words = outer;
-#pragma unroll
-  for (int i = 0; i < 6; i++) words[i] = from[i];
-  *(__u16*)(outer + 48) = 0;
-  __u16 total = ip_bytes > 0xffff ? 0 : bpf_htons(ip_bytes);
-  __u16 id = 0;
-  /* Packets that a router may fragment need an id; the others may do without (RFC 6864). */
-  if (!(vtep->header[20] & 0x40)) id = (__u16)bpf_get_prandom_u32();
-  *(__u16*)(outer + 16) = total;
-  *(__u16*)(outer + 18) = id;
-  *(__u16*)(outer + 24) = ~fold((__u64)vtep->ip_checksum + total + id);
-  __u16 port = PORT_LOW + (to->hash & PORT_RANGE_MASK);
-  *(__be16*)(outer + OUTER_SOURCE_PORT) = bpf_htons(port);
-  *(__be16*)(outer + 38) = ip_bytes > 0xffff ? 0 : bpf_htons(ip_bytes - IP4_BYTES);
-  *(__be32*)(outer + VXLAN_VNI) = bpf_htonl(to->vni << 8 | to->mark);
-}
+#include "outer.h"
 
 ALWAYS_INLINE int send_kernel_way(struct __sk_buff* skb, const struct weft_vtep* vtep, __u32 vni) {
   struct bpf_tunnel_key key = {.tunnel_id = vni, .tunnel_ttl = 64};
@@ -85,14 +41,14 @@ GLOBAL int encapsulate(struct __sk_buff* skb, const struct packet* p, const stru
   if (!p || !to) return DROP(NO_ROUTE);
   struct weft_vtep* vtep = find_vtep(to->node);
   if (!vtep) return DROP(NO_ROUTE);
-  __u32 inner_mtu = vtep->mtu_bytes - (WEFT_OUTER_BYTES - ETH_BYTES) - ETH_BYTES;
+  __u32 most = inner_mtu(vtep);
   int fast = is_fast(skb, p, vtep);
   __u64 flags = GROW_FLAGS;
   if (skb->gso_size) {
     /* Without FIXED_GSO the kernel makes the segments smaller by what we add. */
-    if (skb->gso_size + (p->l4 - p->l3) + p->tcp_bytes <= inner_mtu)
+    if (skb->gso_size + (p->l4 - p->l3) + p->tcp_bytes <= most)
       flags |= BPF_F_ADJ_ROOM_FIXED_GSO;
-  } else if (unlikely(skb->len - ETH_BYTES > inner_mtu)) {
+  } else if (unlikely(skb->len - ETH_BYTES > most)) {
     if (p->dont_fragment) return DROP(TOO_BIG);
     fast = 0;
   }

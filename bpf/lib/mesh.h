@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /* The routing mesh: published ports on every node, with the client's address kept. */
 #pragma once
+#include "mss.h"
 #include "node_addresses.bpf.h"
 #include "published.bpf.h"
 #include "service.h"
@@ -21,6 +22,11 @@ ALWAYS_INLINE int is_host_gateway(const union address* a) {
   if (a->word[3] == four[3] && a->word[2] == four[2] && a->word[1] == 0 && a->word[0] == 0) return 1;
   return a->word[3] == six[3] && a->word[2] == six[2] && a->word[1] == six[1] &&
          a->word[0] == six[0];
+}
+
+ALWAYS_INLINE int hold_mss(struct __sk_buff* skb, const struct packet* p, __u32 mtu) {
+  __u32 difference = clamp_mss(packet_data(skb), packet_end(skb), p, mtu);
+  return difference ? bpf_l4_csum_replace(skb, p->l4 + 16, 0, difference, 0) : 0;
 }
 
 /* A call of a published port on this node. NEXT: it is none. */
@@ -52,6 +58,10 @@ GLOBAL int mesh_in(struct __sk_buff* skb, struct packet* p, const struct weft_pu
     struct weft_port* port = find_local(backend->mac);
     if (!port) return DROP(NO_BACKEND);
     return translate(skb, p, port, call);
+  }
+  if (p->tcp_flags & TCP_SYN) {
+    struct weft_vtep* vtep = find_vtep(backend->node);
+    if (vtep && hold_mss(skb, p, inner_mtu(vtep))) return DROP(REWRITE);
   }
   struct tunnel tunnel = {.vni = call->vni, .node = backend->node, .hash = (__u32)call->hash};
   copy_mac(tunnel.mac, backend->mac);

@@ -45,6 +45,13 @@ ALWAYS_INLINE int receive_call(struct __sk_buff* skb, struct packet* p, struct w
     call->service = published->service;
     call->target_port = published->target_port;
     call->outside = 1;
+    /* After a detour the sender is not the node that was called; the called address tells it. */
+    if (arrival->mark) {
+      struct weft_peer_key key = {.vni = arrival->vni};
+      __builtin_memcpy(key.address, p->destination.bytes, 16);
+      struct weft_peer* called = bpf_map_lookup_elem(&peers, &key);
+      if (called) call->node = called->node;
+    }
   } else {
     struct weft_endpoint* endpoint = find_endpoint(arrival->vni, &p->destination);
     if (!endpoint || endpoint->kind != WEFT_ENDPOINT_VIP) return DROP(NO_ENDPOINT);

@@ -186,7 +186,8 @@ GLOBAL int translate(struct __sk_buff* skb, struct packet* p, struct weft_port* 
     if (!set) return DROP(FLOWS_FULL);
     __u32 way = track->place.way & (WEFT_FLOW_WAYS - 1);
     struct weft_flow* flow = &set->way[way];
-    if (unlikely(flow->node != call->node)) flow->node = call->node;
+    /* A client may come back through another node; a marked packet only made a detour. */
+    if (unlikely(flow->node != call->node && !call->mark)) flow->node = call->node;
     touch_flow(set, way, p, 0);
     load_address(&to->source, flow->client);
     to->source_port = flow->client_port;
