@@ -25,7 +25,9 @@ Engine::Engine(const Config& config, Gossip::Self self, Rng rng, Instant now)
       probe_number_(uint32_t(rng_())) {
   info_.name.resize(std::min(info_.name.size(), Limits::name_bytes));
   info_.opaque.resize(std::min(info_.opaque.size(), Limits::opaque_bytes));
-  scopes_[cluster_scope].logs.emplace(id_, OriginLog(self.boot_epoch)).first->second.shown = true;
+  OriginLog& own =
+      scopes_[cluster_scope].logs.emplace(id_, OriginLog(self.boot_epoch)).first->second;
+  own.shown = own.ever_shown = true;
   next_probe_ = now + Duration(int64_t(rng_.below(uint64_t(config_.probe_interval.count()))));
   next_reconnect_ = now + jitter(config_.reconnect_interval);
   next_backstop_ = now + jitter(config_.backstop_interval);

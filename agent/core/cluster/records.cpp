@@ -69,13 +69,22 @@ void Engine::refresh_owner(Instant now, const NodeId& owner) {
 
 // --- logs ---
 
-// Records from before the owner's present boot, in a network that it did not enter again.
+// Records of a boot before the one in which the owner entered the network (or, if it has not,
+// before its present one). Who had them in time still shows them until the new log is complete; but
+// late arrivals may be what had been erased long ago.
 bool Engine::refuses(ScopeId scope, const NodeId& owner, uint64_t boot_epoch) const {
   if (revoked_.contains(owner) || owner == id_) return true;
-  if (scope == cluster_scope || active(scope, owner)) return false;
-  const auto& logs = scopes_.at(cluster_scope).logs;
-  const auto it = logs.find(owner);
-  return it != logs.end() && it->second.complete() && boot_epoch < it->second.boot_epoch();
+  if (scope == cluster_scope) return false;
+  const auto& logs = scopes_.at(scope).logs;
+  const auto held = logs.find(owner);
+  if (held != logs.end() && held->second.boot_epoch() == boot_epoch) return false;
+  if (const auto it = attachments_.find(scope); it != attachments_.end()) {
+    const auto stay = it->second.find(owner);
+    if (stay != it->second.end()) return boot_epoch < stay->second.boot_epoch;
+  }
+  const auto& cluster_logs = scopes_.at(cluster_scope).logs;
+  const auto it = cluster_logs.find(owner);
+  return it != cluster_logs.end() && boot_epoch < it->second.boot_epoch();
 }
 
 // The log to apply news of that boot epoch to; null if they are not wanted.
@@ -226,8 +235,14 @@ void Engine::attachment_changed(Instant now, const NodeId& owner, std::string_vi
   if (fresh) event(Event::Kind::scope_entered, owner, scope);
   if (const auto place = scopes_.find(scope); place != scopes_.end() && owner != id_) {
     const auto it = place->second.logs.find(owner);
-    if (it != place->second.logs.end() && it->second.boot_epoch() == boot_epoch) {
+    if (it != place->second.logs.end() && it->second.boot_epoch() < boot_epoch && fresh) {
+      drop_log(now, scope, owner);  // of a stay that has ended, come late
+    } else if (it != place->second.logs.end() && it->second.boot_epoch() == boot_epoch) {
       OriginLog& log = it->second;
+      if (fresh) {
+        Metered metered(stored_bytes_, log);
+        log.discard_previous();
+      }
       {
         Metered metered(stored_bytes_, log);
         for (const std::string& gone : log.void_below(base)) vanish(now, scope, owner, log, gone);

@@ -147,6 +147,12 @@ std::unique_ptr<OriginLog::Records> OriginLog::take_superseded() {
   return out;
 }
 
+void OriginLog::discard_previous() {
+  if (!previous_) return;
+  for (const auto& [key, entry] : *previous_) account(key, entry, -1);
+  previous_.reset();
+}
+
 std::vector<std::string> OriginLog::unlisted(uint64_t through,
                                              const std::vector<uint64_t>& keep) const {
   std::vector<std::string> keys;
@@ -158,10 +164,20 @@ std::vector<std::string> OriginLog::unlisted(uint64_t through,
 }
 
 void OriginLog::drop(std::string_view key) {
-  const auto it = records_.find(key);
-  if (it == records_.end()) return;
+  if (const auto it = records_.find(key); it != records_.end()) remove(it);
+}
+
+// The former boot's record of the same key was replaced by this one: it goes too, or it would be
+// visible again.
+OriginLog::Records::iterator OriginLog::remove(Records::iterator it) {
+  if (previous_) {
+    if (const auto old = previous_->find(it->first); old != previous_->end()) {
+      account(old->first, old->second, -1);
+      previous_->erase(old);
+    }
+  }
   account(it->first, it->second, -1);
-  records_.erase(it);
+  return records_.erase(it);
 }
 
 std::vector<std::string> OriginLog::void_below(uint64_t base) {
@@ -172,8 +188,7 @@ std::vector<std::string> OriginLog::void_below(uint64_t base) {
       continue;
     }
     if (it->second.kind == wire::RecordKind::value) gone.push_back(it->first);
-    account(it->first, it->second, -1);
-    it = records_.erase(it);
+    it = remove(it);
   }
   if (base > 0) {
     cover(0, base - 1);
@@ -193,8 +208,7 @@ void OriginLog::collect_tombstones(Instant before) {
       continue;
     }
     raise_floor(entry.sequence);
-    account(it->first, it->second, -1);
-    it = records_.erase(it);
+    it = remove(it);
   }
 }
 

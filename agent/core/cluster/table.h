@@ -71,6 +71,8 @@ class OriginLog {
   void cover(uint64_t from, uint64_t through);
   // Once complete, takes what remains of the former boot, for the caller to announce as erased.
   std::unique_ptr<Records> take_superseded();
+  // The former boot's records belong to a stay in the scope that has ended.
+  void discard_previous();
   // Keys with a sequence up to `through` that `keep` (ascending sequences) does not list.
   std::vector<std::string> unlisted(uint64_t through, const std::vector<uint64_t>& keep) const;
   // Forgets a key without a trace.
@@ -90,6 +92,7 @@ class OriginLog {
   Instant inactive_since{};
 
  private:
+  Records::iterator remove(Records::iterator it);
   void account(const std::string& key, const Entry& entry, int sign);
 
   uint64_t boot_epoch_ = 0;
