@@ -10,7 +10,9 @@
 ALWAYS_INLINE int to_gateway(struct __sk_buff* skb, struct packet* p,
                              const struct weft_port* port) {
   if (port->flags & WEFT_PORT_HOST) {
-    struct weft_published* published = find_called(p);
+    struct scratch* work = get_scratch();
+    struct packet* view = work ? view_of_call(skb, p, work) : 0;
+    struct weft_published* published = view ? find_called(view) : 0;
     return published ? mesh_in(skb, p, published) : DROP(NO_ENDPOINT);
   }
   if (is_echo_request(p)) return answer_echo(skb, p);
@@ -47,18 +49,21 @@ GLOBAL int to_service(struct __sk_buff* skb, struct packet* p, const struct weft
     int failed = resolve_fragment(p, port->vni);
     if (failed) return failed;
   }
+  struct packet* view = view_of_call(skb, p, work);
+  if (!view) return DROP(MALFORMED);
   struct weft_service* service = find_service(index);
   if (!service) return DROP(NO_BACKEND);
   *call = (struct call){.service = index,
                         .vni = port->vni,
                         .node = weft_config.node,
-                        .hash = hash_for(service, p),
-                        .target_port = p->destination_port};
-  struct weft_backend* backend = pick(service, index, p, call->hash);
+                        .hash = hash_for(service, view),
+                        .target_port = view->destination_port};
+  struct weft_backend* backend = pick(service, index, view, call->hash);
   if (!backend) return DROP(NO_BACKEND);
   if (backend->flags & WEFT_BACKEND_LOCAL) {
     struct weft_port* to = find_local(backend->mac);
     if (!to) return DROP(NO_BACKEND);
+    if (view != p) return translate_error(skb, p, &work->quoted_packet, to, call);
     return translate(skb, p, to, call);
   }
   struct tunnel tunnel = {.vni = port->vni, .node = backend->node, .hash = (__u32)call->hash};
@@ -84,7 +89,9 @@ ALWAYS_INLINE int to_outside(struct __sk_buff* skb, struct packet* p,
   if (port->flags & WEFT_PORT_INTERNAL) return DROP(INTERNAL);
   if (is_node_address(&p->destination)) {
     if (p->fragment) resolve_fragment(p, port->vni);
-    struct weft_published* published = find_called(p);
+    struct scratch* work = get_scratch();
+    struct packet* view = work ? view_of_call(skb, p, work) : 0;
+    struct weft_published* published = view ? find_called(view) : 0;
     if (published) return mesh_in(skb, p, published);
   }
   count(WEFT_COUNT_OUTSIDE);
@@ -99,8 +106,20 @@ GLOBAL int answer(struct __sk_buff* skb, struct packet* p, const struct weft_por
   if (!work) return NEXT;
   struct reply reply = {};
   if (p->fragment) resolve_fragment(p, port->vni);
-  if (!find_reply(p, port, &work->to, &reply)) return NEXT;
-  int failed = rewrite(skb, p, &work->to);
+  struct packet* view = view_of_call(skb, p, work);
+  if (!view || !find_reply(view, port, &work->to, &reply)) return NEXT;
+  int failed;
+  if (view == p) {
+    failed = rewrite(skb, p, &work->to);
+  } else {
+    /* The container refuses what it was sent: it quotes the call as it saw it. */
+    struct tuple* quoted = &work->quoted;
+    quoted->source = work->to.destination;
+    quoted->destination = work->to.source;
+    quoted->source_port = work->to.destination_port;
+    quoted->destination_port = work->to.source_port;
+    failed = rewrite_error(skb, p, &work->quoted_packet, &work->to, quoted);
+  }
   if (failed) return failed;
   count(WEFT_COUNT_RESTORED);
   if (!(reply.flags & WEFT_FLOW_OUTSIDE)) {
@@ -142,7 +161,7 @@ SEC("tc")
 int weft_from_container(struct __sk_buff* skb) {
   __u32 ifindex = skb->ifindex;
   struct scratch* work = get_scratch();
-  if (!work) return TC_ACT_SHOT; /* cannot be: the map has one entry on every CPU */
+  if (!work) return tc_drop(WEFT_DROP_REWRITE); /* cannot be: one entry on every CPU */
   struct packet* packet = &work->packet;
   __builtin_memset(packet, 0, sizeof(*packet));
   count(WEFT_COUNT_FROM_CONTAINER);

@@ -36,7 +36,10 @@ ALWAYS_INLINE int from_outside(struct __sk_buff* skb, struct packet* p) {
   if (parse_ip(data, end, ETH_BYTES, *(__be16*)(data + 12), p)) return TC_ACT_OK;
   if (!is_node_address(&p->destination)) return TC_ACT_OK;
   if (p->fragment && resolve_fragment(p, 0)) return TC_ACT_OK;
-  struct weft_published* published = find_called(p);
+  struct scratch* work = get_scratch();
+  struct packet* view = work ? view_of_call(skb, p, work) : 0;
+  if (!view) return TC_ACT_OK;
+  struct weft_published* published = find_called(view);
   return published ? mesh_in(skb, p, published) : TC_ACT_OK;
 }
 

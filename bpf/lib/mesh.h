@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /* The routing mesh: published ports on every node, with the client's address kept. */
 #pragma once
+#include "icmp.h"
 #include "mss.h"
 #include "node_addresses.bpf.h"
 #include "published.bpf.h"
@@ -30,7 +31,7 @@ ALWAYS_INLINE int hold_mss(struct __sk_buff* skb, const struct packet* p, __u32 
 }
 
 /* A call of a published port on this node. NEXT: it is none. */
-ALWAYS_INLINE struct weft_published* find_called(struct packet* p) {
+ALWAYS_INLINE struct weft_published* find_called(const struct packet* p) {
   if (p->protocol != IPPROTO_TCP && p->protocol != IPPROTO_UDP) return 0;
   return find_published(&p->destination, p->destination_port, p->protocol);
 }
@@ -40,14 +41,16 @@ GLOBAL int mesh_in(struct __sk_buff* skb, struct packet* p, const struct weft_pu
   struct scratch* work = get_scratch();
   struct weft_service* service = find_service(published->service);
   if (!service || !work) return DROP(NO_BACKEND);
+  int error = is_icmp_error(p);
+  const struct packet* view = error ? &work->turned : p; /* made where the port was found */
   struct call* call = &work->call;
   *call = (struct call){.service = published->service,
                         .vni = weft_config.ingress_vni,
                         .node = weft_config.node,
-                        .hash = hash_for(service, p),
+                        .hash = hash_for(service, view),
                         .target_port = published->target_port,
                         .outside = 1};
-  struct weft_backend* backend = pick(service, call->service, p, call->hash);
+  struct weft_backend* backend = pick(service, call->service, view, call->hash);
   if (!backend) return DROP(NO_BACKEND);
   int local = backend->flags & WEFT_BACKEND_LOCAL;
   if (!local && published->flags & WEFT_PUBLISHED_HOST) return DROP(NO_BACKEND);
@@ -57,6 +60,7 @@ GLOBAL int mesh_in(struct __sk_buff* skb, struct packet* p, const struct weft_pu
   if (local) {
     struct weft_port* port = find_local(backend->mac);
     if (!port) return DROP(NO_BACKEND);
+    if (error) return translate_error(skb, p, &work->quoted_packet, port, call);
     return translate(skb, p, port, call);
   }
   if (p->tcp_flags & TCP_SYN) {

@@ -34,13 +34,16 @@ ALWAYS_INLINE int receive_call(struct __sk_buff* skb, struct packet* p, struct w
                         .frame = arrival->frame,
                         .target_port = p->destination_port,
                         .mark = arrival->mark};
+  struct packet* view = view_of_call(skb, p, work);
+  if (!view) return DROP(MALFORMED);
   if (p->fragment) {
     int failed = resolve_fragment(p, arrival->vni);
     if (failed) return failed;
     call->target_port = p->destination_port;
   }
+  if (view != p) call->target_port = view->destination_port;
   if (arrival->vni == weft_config.ingress_vni) {
-    struct weft_published* published = find_called(p);
+    struct weft_published* published = find_called(view);
     if (!published) return DROP(NO_ENDPOINT);
     call->service = published->service;
     call->target_port = published->target_port;
@@ -60,13 +63,18 @@ ALWAYS_INLINE int receive_call(struct __sk_buff* skb, struct packet* p, struct w
   }
   struct weft_service* service = find_service(call->service);
   if (!service) return DROP(NO_BACKEND);
-  call->hash = hash_for(service, p);
+  call->hash = hash_for(service, view);
+  if (view != p) return translate_error(skb, p, &work->quoted_packet, port, call);
   return translate(skb, p, port, call);
 }
 
 ALWAYS_INLINE int receive_here(struct __sk_buff* skb, struct packet* p, struct weft_port* port,
                                const struct arrival* arrival, int mesh_reply) {
-  if (mesh_reply && !is_published_source(p)) return DROP(MESH_REPLY);
+  if (mesh_reply) {
+    struct scratch* work = get_scratch();
+    struct packet* view = work ? view_of_call(skb, p, work) : 0;
+    if (!view || !is_published_source(view)) return DROP(MESH_REPLY);
+  }
   if (arrival->frame) {
     if (needs_kernel(skb, p, port)) return leave_to_kernel(skb);
     int failed = decapsulate(skb, p);

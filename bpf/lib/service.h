@@ -35,6 +35,9 @@ struct scratch {
   struct call call;
   struct tracking track;
   struct tuple to;
+  struct tuple quoted;
+  struct packet quoted_packet; /* what an ICMP error quotes */
+  struct packet turned;        /* the same, seen in the direction of the call */
 };
 struct {
   __uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
@@ -51,6 +54,7 @@ ALWAYS_INLINE struct scratch* get_scratch(void) {
 /* What a VIP carries. */
 ALWAYS_INLINE int is_carried(const struct packet* p) {
   return p->protocol == IPPROTO_TCP || p->protocol == IPPROTO_UDP || is_echo_request(p) ||
+         is_icmp_error(p) ||
          (p->fragment == LATER_FRAGMENT &&
           (p->protocol == IPPROTO_ICMP || p->protocol == IPPROTO_ICMPV6));
 }

@@ -7,6 +7,13 @@
 #define DROP(reason) (-(int)WEFT_DROP_##reason)
 #define NEXT 0x100 /* no verdict yet: the story goes on */
 
+/* A drop before there is a packet to tell of. */
+ALWAYS_INLINE int tc_drop(__u32 reason) {
+  __u64* value = bpf_map_lookup_elem(&drops, &reason);
+  if (value) (*value)++;
+  return TC_ACT_SHOT;
+}
+
 ALWAYS_INLINE int tc_verdict(struct __sk_buff* skb, int verdict, const struct packet* packet,
                              __u32 vni) {
   if (likely(verdict >= 0)) return verdict;

@@ -328,3 +328,41 @@ TEST_CASE("a connection that moved in the mesh is answered through the node that
   REQUIRE(flows.size() == 1);
   CHECK(flows[0].node == 1);
 }
+
+TEST_CASE("ICMP errors cross the mesh both ways") {
+  Mesh m;
+  Frame request = from_client().ip(client, Node::underlay(1)).udp(5000, 8080).payload(20).build();
+  Frame seen = m.two.from_underlay(m.one.from_underlay(request).frame).frame;
+  // The task refuses.
+  auto refused = m.two.from_container(m.b, Packet()
+                                               .ethernet(gateway_mac, mac_b)
+                                               .ip(b4, client)
+                                               .icmp(3, 3, 0)
+                                               .payload(std::span(seen).subspan(14))
+                                               .build());
+  REQUIRE(refused.action == tc_redirect);
+  auto left = m.one.from_underlay(refused.frame);
+  CHECK(left.action == tc_redirect);
+  CHECK(check_checksums(left.frame) == "");
+  CHECK(std::equal(left.frame.begin() + 26, left.frame.begin() + 30,
+                   Node::underlay(1).bytes().begin() + 12));
+  CHECK(port_at(left.frame, 14 + 20 + 8 + 20 + 2) == 8080);
+  // The client refuses an answer.
+  Frame answer = Packet()
+                     .ethernet(client_mac, Node::uplink_mac(1))
+                     .ip(Node::underlay(1), client)
+                     .udp(8080, 5000)
+                     .payload(30)
+                     .build();
+  auto error = m.one.from_underlay(from_client()
+                                       .ip(client, Node::underlay(1))
+                                       .icmp(3, 3, 0)
+                                       .payload(std::span(answer).subspan(14))
+                                       .build());
+  REQUIRE(error.action == tc_redirect);
+  auto got = m.two.from_underlay(error.frame);
+  CHECK(got.action == tc_redirect);
+  CHECK(check_checksums(got.frame) == "");
+  CHECK(std::equal(got.frame.begin() + 30, got.frame.begin() + 34, b4.bytes().begin() + 12));
+  CHECK(port_at(got.frame, 14 + 20 + 8 + 20) == 80);
+}

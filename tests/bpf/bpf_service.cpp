@@ -335,3 +335,73 @@ TEST_CASE("an existing flow table entry is given up for a new connection, never 
   CHECK(kept + k.one.counted(WEFT_COUNT_FLOW_EVICTED) == calls);
   CHECK(kept > calls * 99 / 100);
 }
+
+TEST_CASE(
+    "what a task refuses comes back from the VIP, and quotes the call as the client made it") {
+  Cluster k;
+  for (bool four : {true, false}) {
+    auto a = four ? a4 : a6, b = four ? b4 : b6, vip = four ? vip4 : vip6;
+    Frame request =
+        Packet().ethernet(gateway_mac, mac_a).ip(a, vip).udp(5000, 53).payload(20).build();
+    Frame seen = k.two.from_underlay(k.one.from_container(k.a, request).frame).frame;
+    auto error = [&](const Mac& to, const Address& from, const Frame& quoted) {
+      return Packet()
+          .ethernet(to, mac_b)
+          .ip(from, a)
+          .icmp(four ? 3 : 1, four ? 3 : 4, 0)
+          .payload(std::span(quoted).subspan(14))
+          .build();
+    };
+    auto got = k.two.from_container(k.b, error(mac_a, b, seen));
+    CHECK(got.action == tc_redirect);
+    // The quoted transport checksum is what the container saw.
+    Frame quoted = request;
+    size_t checksum = four ? 40 : 60;
+    std::copy(seen.begin() + long(checksum), seen.begin() + long(checksum) + 2,
+              quoted.begin() + long(checksum));
+    CHECK_FRAME(inner(got.frame), error(mac_a, vip, quoted));
+  }
+}
+
+TEST_CASE("an error about an answer reaches the task that sent it") {
+  Cluster k;
+  k.slots({{B}, {D}});
+  for (bool four : {true, false})
+    for (uint16_t port = 5000; port < 5008; port++) {
+      auto a = four ? a4 : a6, vip = four ? vip4 : vip6;
+      auto sent = k.one.from_container(
+          k.a, Packet().ethernet(gateway_mac, mac_a).ip(a, vip).tcp(port, 80, TcpSyn).build());
+      bool second = node_of(sent.frame) == 2;
+      Node& node = second ? k.two : k.three;
+      Address task = second ? (four ? b4 : b6) : (four ? d4 : d6);
+      Mac task_mac = second ? mac_b : mac_d;
+      node.from_underlay(sent.frame);
+      // The client's side says that the answer is too big.
+      auto error = [&](const Mac& to, const Address& called, const Frame& quoted) {
+        return Packet()
+            .ethernet(to, mac_a)
+            .ip(a, called)
+            .icmp(four ? 3 : 2, four ? 4 : 0, 1200)
+            .payload(std::span(quoted).subspan(14))
+            .build();
+      };
+      auto answer = [&](const Address& from) {
+        return Packet()
+            .ethernet(mac_a, task_mac)
+            .ip(from, a)
+            .tcp(80, port, TcpAck)
+            .payload(40)
+            .build();
+      };
+      auto passed = k.one.from_container(k.a, error(gateway_mac, vip, answer(vip)));
+      REQUIRE(passed.action == tc_redirect);
+      CHECK(node_of(passed.frame) == node.number());
+      auto got = node.from_underlay(passed.frame);
+      CHECK(got.action == tc_redirect);
+      Frame quoted = answer(task), carried = answer(vip);
+      size_t checksum = four ? 50 : 70;
+      std::copy(carried.begin() + long(checksum), carried.begin() + long(checksum) + 2,
+                quoted.begin() + long(checksum));
+      CHECK_FRAME(got.frame, error(task_mac, task, quoted));
+    }
+}
