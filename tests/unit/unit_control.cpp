@@ -193,10 +193,16 @@ TEST_CASE("what the schema does not take is refused in a sentence that names it"
   const auto body = [&](const std::string& text) {
     return message(refused("POST", "/v1/services", text));
   };
-  CHECK(body(R"({"spec":{"replicaz":1}})").find("replicaz") != std::string::npos);
-  CHECK(body(R"({"spec":{"replicas":"many"}})").find("replicas") != std::string::npos);
-  CHECK(body(R"({"spec":{"replicas":-1}})").find("replicas") != std::string::npos);
-  CHECK(body(R"({"spec":{"endpoint_mode":"BOTH"}})").find("endpoint_mode") != std::string::npos);
+  const std::string wrong = "the request's JSON is wrong: ";
+  CHECK(body(R"({"spce":{}})") == wrong + "there is no field 'spce'");
+  CHECK(body(R"({"spec":{"replicaz":1}})") == wrong + "there is no field 'spec.replicaz'");
+  CHECK(body(R"({"spec":{"replicas":"many"}})") ==
+        wrong + "field 'spec.replicas' cannot be \"many\"");
+  CHECK(body(R"({"spec":{"replicas":-1}})") == wrong + "field 'spec.replicas' cannot be -1");
+  CHECK(body(R"({"spec":{"endpoint_mode":"BOTH"}})") ==
+        wrong + "field 'spec.endpoint_mode' cannot be \"BOTH\"");
+  CHECK(body(R"({"spec":{"name":["a"]}})").find("'spec.name'") != std::string::npos);
+  CHECK(body(R"({"spec":[]})").find("field 'spec': ") != std::string::npos);
   CHECK(body("[1]") == "the request's body is not a JSON object");
   CHECK(body("null") == "the request's body is not a JSON object");
   CHECK(body("hello") == "the request's body is not a JSON object");

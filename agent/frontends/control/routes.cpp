@@ -109,6 +109,31 @@ std::string first_line(std::string_view text) {
   return line;
 }
 
+// protobuf writes "(spec) replicaz: Cannot find field" and "(spec.replicas): invalid value "x" for
+// type TYPE_UINT32": one sentence that begins with the field instead.
+std::string plain_sentence(const std::string& text) {
+  std::string path, rest = text;
+  if (rest.starts_with('(') && rest.find(')') != std::string::npos) {
+    path = rest.substr(1, rest.find(')') - 1);
+    rest.erase(0, rest.find(')') + 1);
+  }
+  rest.erase(0, rest.find_first_not_of(' '));
+  const size_t colon = rest.find(": ");
+  if (colon == std::string::npos) return text;
+  const std::string name = rest.substr(0, colon);
+  if (name.find(' ') != std::string::npos) return text;  // prose, not a field
+  const std::string field = path + (path.empty() || name.empty() ? "" : ".") + name;
+  rest.erase(0, colon + 2);
+  if (rest == "Cannot find field") return "there is no field '" + field + "'";
+  constexpr std::string_view bad_value = "invalid value ";
+  if (rest.starts_with(bad_value) && rest.find(" for type ") != std::string::npos) {
+    const std::string value =
+        rest.substr(bad_value.size(), rest.rfind(" for type ") - bad_value.size());
+    return "field '" + field + "' cannot be " + value;
+  }
+  return "field '" + field + "': " + rest;
+}
+
 Result<> merge_body(pb::Message& message, const std::string& body) {
   const size_t first = body.find_first_not_of(" \t\r\n");
   if (first == std::string::npos) return Ok;
@@ -119,7 +144,7 @@ Result<> merge_body(pb::Message& message, const std::string& body) {
   const auto status = pb::util::JsonStringToMessage(body, &message, options);
   if (!status.ok()) {
     const std::string_view text(status.message().data(), status.message().size());
-    return invalid("the request's JSON is wrong: " + first_line(text));
+    return invalid("the request's JSON is wrong: " + plain_sentence(first_line(text)));
   }
   return Ok;
 }
