@@ -14,6 +14,7 @@
 #include "drivers/bpf/map_store.h"
 #include "drivers/link/link.h"
 #include "drivers/netns/netns.h"
+#include "harness/fake_maps.h"
 #include "harness/netns.h"
 #include "registry.h"
 
@@ -189,6 +190,95 @@ TEST_CASE("a pinned map of another shape is made anew, one with state is refused
   REQUIRE(!refused.has_value());
   CHECK(refused.error().code() == ErrorCode::conflict);
   CHECK(refused.error().message().find("another layout") != std::string::npos);
+}
+
+TEST_CASE("counters of an agent that knew fewer of them are kept") {
+  const TestPins pins;
+  value(ensure_bpffs(pins.path));
+  RawMap old = value(RawMap::create("drops", {BPF_MAP_TYPE_PERCPU_ARRAY, 4, 8, 3, 0}));
+  Bytes per_cpu(old.value_bytes());
+  per_cpu[0] = 9;
+  value(old.update(diff::bytes_of(uint32_t(2)), per_cpu));
+  value(old.pin(pin_path(pins.path, "drops", 1)));
+  DataPath data_path = value(DataPath::load(options(pins)));
+  const auto drops = value(sums(data_path.maps().get("drops")));
+  CHECK(drops.size() == WEFT_DROP_REASONS);
+  CHECK(drops[2] == 9);
+  CHECK(drops[3] == 0);
+}
+
+TEST_CASE("the programs see the agent's configuration") {
+  const TestPins pins;
+  DataPath data_path = value(DataPath::load(options(pins)));
+  const Program* program = data_path.find("weft_from_container");
+  REQUIRE(program != nullptr);
+  uint32_t ids[32] = {};
+  bpf_prog_info info{};
+  info.nr_map_ids = 32;
+  info.map_ids = uint64_t(uintptr_t(ids));
+  uint32_t size = sizeof info;
+  REQUIRE(bpf_obj_get_info_by_fd(program->fd, &info, &size) == 0);
+  const weft_config wanted = options(pins).config;
+  const Bytes needle = diff::bytes_of(wanted);
+  bool found = false;
+  for (uint32_t i = 0; i < info.nr_map_ids; ++i) {
+    auto map = value(RawMap::from_fd(Fd(bpf_map_get_fd_by_id(ids[i])), "of the program"));
+    if (map.definition().max_entries != 1 || map.definition().value_size < sizeof wanted) continue;
+    const auto data = *value(map.lookup(diff::bytes_of(uint32_t(0))));
+    found |= std::search(data.begin(), data.end(), needle.begin(), needle.end()) != data.end();
+  }
+  CHECK(found);
+}
+
+TEST_CASE("the maps in memory behave like the kernel's") {
+  const TestPins pins;
+  DataPath data_path = value(DataPath::load(options(pins)));
+  test::FakeMaps fake;
+  weft_service service{};
+  service.id = 77;
+  service.table = (uint64_t(3) << 32) | 8;  // slots 8..15
+  service.backends = 16;
+  service.backend_count = 2;
+  weft_backend backend{};
+  backend.flags = WEFT_BACKEND_READY;
+  backend.node = 4;
+  weft_slots slots{};
+  slots.pair[1].primary = 1;
+  const std::vector<diff::Operation> operations = {
+      endpoint_operation(1, 3),
+      endpoint_operation(2, 3),
+      diff::remove_of(diff::MapId::endpoints, key_of(1)),
+      diff::fill_of(diff::MapId::backends, 16, std::vector{backend, backend}),
+      diff::fill_of(diff::MapId::service_slots, 4, std::vector{slots, slots, slots, slots}),
+      diff::set_of(diff::MapId::services, uint32_t(5), service)};
+  for (const auto& operation : operations) {
+    value(data_path.maps().apply(operation));
+    value(fake.apply(operation));
+  }
+  diff::Held real, in_memory;
+  value(data_path.maps().read_back(real));
+  value(fake.read_back(in_memory));
+  for (const diff::Held* held : {&real, &in_memory}) {
+    CHECK(held->endpoints.size() == 1);
+    CHECK(held->services.at(5).id == 77);
+    CHECK(held->backend(17).node == 4);
+    CHECK(held->slot(15).primary == 1);
+    CHECK(held->slot(14).primary == 0);
+  }
+  fake.fail_at(2);
+  CHECK(fake.apply(operations[0]).has_value());
+  CHECK(!fake.apply(operations[0]).has_value());
+  CHECK(fake.apply(operations[0]).has_value());
+}
+
+TEST_CASE("XDP keeps away from virtual links unless it is asked for") {
+  link::Link hardware, veth;
+  veth.kind = "veth";
+  CHECK(xdp_mode(value(parse_xdp_setting("auto")), hardware) == XdpMode::native);
+  CHECK(!xdp_mode(value(parse_xdp_setting("auto")), veth).has_value());
+  CHECK(xdp_mode(value(parse_xdp_setting("generic")), veth) == XdpMode::generic);
+  CHECK(!xdp_mode(value(parse_xdp_setting("off")), hardware).has_value());
+  CHECK(!parse_xdp_setting("fast").has_value());
 }
 
 TEST_CASE("pins of other versions go, ours and strangers' stay") {

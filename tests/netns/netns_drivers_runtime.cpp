@@ -9,6 +9,7 @@
 #include <filesystem>
 #include <fstream>
 #include <sstream>
+#include <thread>
 
 #include "drivers/netns/netns.h"
 #include "harness/netns.h"
@@ -199,6 +200,19 @@ TEST_CASE("stop asks first, and kills after the grace time") {
   value(site.runtime->stop("task2", 100ms));
   CHECK(site.until_phase(TaskPhase::exited, "task2"));
   CHECK(site.status("task2").exit_code == 137);
+}
+
+TEST_CASE("a stop right behind the start is not lost") {
+  Site site;
+  const auto start = std::chrono::steady_clock::now();
+  for (int i = 0; i < 30; ++i) {
+    const std::string id = "task" + std::to_string(i);
+    site.run(site.task("exec sleep 1000", id));
+    std::this_thread::sleep_for(std::chrono::microseconds(i * 300));  // hits every stage
+    value(site.runtime->stop(id, 60s));
+    CHECK(site.until_phase(TaskPhase::exited, id));
+  }
+  CHECK(std::chrono::steady_clock::now() - start < 30s);
 }
 
 TEST_CASE("everything a task started ends with it, and orphans are reaped") {

@@ -140,6 +140,30 @@ Result<> detach_tc(uint32_t ifindex) {
   return Ok;
 }
 
+Result<XdpSetting> parse_xdp_setting(std::string_view text) {
+  if (text == "auto") return XdpSetting::automatic;
+  if (text == "native") return XdpSetting::native;
+  if (text == "generic") return XdpSetting::generic;
+  if (text == "off") return XdpSetting::off;
+  return Error(ErrorCode::invalid,
+               "'" + std::string(text) + "' is no XDP mode: auto, native, generic or off");
+}
+
+std::optional<XdpMode> xdp_mode(XdpSetting setting, const link::Link& uplink) {
+  switch (setting) {
+    case XdpSetting::native:
+      return XdpMode::native;
+    case XdpSetting::generic:
+      return XdpMode::generic;
+    case XdpSetting::off:
+      return std::nullopt;
+    case XdpSetting::automatic:
+      break;
+  }
+  if (uplink.kind.empty()) return XdpMode::native;
+  return std::nullopt;
+}
+
 Result<> attach_xdp(uint32_t ifindex, int program, XdpMode mode, const std::string& pin) {
   if (auto link = open_link(pin);
       link && link->info.type == BPF_LINK_TYPE_XDP && link->info.xdp.ifindex == ifindex) {

@@ -9,6 +9,7 @@
 
 #include "base/fd.h"
 #include "base/result.h"
+#include "drivers/link/link.h"
 
 namespace weft::bpf {
 
@@ -18,6 +19,7 @@ inline constexpr uint32_t tc_priority = 5700;
 
 enum class TcHook { ingress, egress };
 enum class XdpMode { native, generic };
+enum class XdpSetting { automatic, native, generic, off };
 
 // All of these act in the calling thread's network namespace.
 
@@ -27,6 +29,12 @@ Result<> attach_tc(uint32_t ifindex, TcHook hook, int program);
 Result<> detach_tc(uint32_t ifindex);
 // Id of our program there, if any.
 Result<std::optional<uint32_t>> attached_tc(uint32_t ifindex, TcHook hook);
+
+// "auto", "native", "generic", "off".
+Result<XdpSetting> parse_xdp_setting(std::string_view text);
+// None: no XDP. Automatic is native on hardware and nothing on virtual links: XDP on a veth costs
+// bulk traffic nine tenths of its rate.
+std::optional<XdpMode> xdp_mode(XdpSetting setting, const link::Link& uplink);
 
 // A link pinned at `pin` carries the program over the agent's end; a pinned link that still hangs
 // on the same device gets the new program atomically.

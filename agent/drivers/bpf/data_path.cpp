@@ -64,6 +64,20 @@ MapDefinition wanted_definition(const bpf_map* map) {
           bpf_map__max_entries(map), bpf_map__map_flags(map)};
 }
 
+bool same_but_length(MapDefinition a, const MapDefinition& b) {
+  a.max_entries = b.max_entries;
+  return a == b;
+}
+
+Result<> copy_array(const RawMap& from, RawMap& to) {
+  Bytes values;
+  const uint32_t count = std::min(from.definition().max_entries, to.definition().max_entries);
+  TRY(from.for_each(
+      [&](ByteView, ByteView value) { values.insert(values.end(), value.begin(), value.end()); }, 0,
+      count));
+  return to.fill(0, values);
+}
+
 // Writes weft_config into the object's read-only data. An object without it needs none.
 Result<> set_config(bpf_object* object, const weft_config& config) {
   const btf* types = bpf_object__btf(object);
@@ -127,11 +141,13 @@ Result<> DataPath::share_maps(bpf_object* object, const std::string& folder) {
       if (!pinned && pinned.error().code() == ErrorCode::not_found) continue;
       if (!pinned) return std::move(pinned).error();
       if (pinned->definition() != wanted_definition(map)) {
-        if (entry->lifetime == MapLifetime::state)
+        const bool only_length = same_but_length(pinned->definition(), wanted_definition(map));
+        if (entry->lifetime == MapLifetime::state && !(pinned->is_array() && only_length))
           return Error(ErrorCode::conflict,
                        "the pinned map " + path +
-                           " has another layout than this weftd; stop the "
-                           "weftd it belongs to and remove it, or use another --bpffs");
+                           " has another layout than this weftd; stop the weftd it belongs to and "
+                           "remove it, or use another --bpffs");
+        if (entry->lifetime == MapLifetime::state) outgrown_.add(std::move(*pinned));
         if (unlink(path.c_str()) < 0) return errno_error("cannot remove " + path);
         continue;
       }
@@ -154,7 +170,9 @@ Result<> DataPath::keep_maps(bpf_object* object, const std::string& folder) {
     if (bpf_map__is_internal(map) || entry == nullptr || maps_.find(entry->name)) continue;
     Fd fd(fcntl(bpf_map__fd(map), F_DUPFD_CLOEXEC, 3));
     if (!fd) return errno_error("cannot keep map '" + std::string(entry->name) + "'");
-    auto made = TRY(RawMap::from_fd(std::move(fd), std::string(entry->name)));
+    const std::string name(entry->name);
+    auto made = TRY(RawMap::from_fd(std::move(fd), name));
+    if (const RawMap* before = outgrown_.find(name)) TRY(copy_array(*before, made));
     TRY(made.pin(pin_path(folder, entry->name, entry->version)));
     maps_.add(std::move(made));
   }

@@ -35,8 +35,9 @@ struct LoadOptions {
 };
 
 // The node's programs and pinned maps. Nothing is attached by loading: a failed load changes no
-// traffic. Maps pinned by an earlier agent are used again if they are equal; one of another
-// layout is made anew if the plan can fill it, else it is an error.
+// traffic. Maps pinned by an earlier agent are used again if they are equal. One of another layout
+// is made anew if the plan can fill it; an array with state that only changed its length keeps what
+// fits (a new counter); any other is an error.
 class DataPath {
  public:
   static Result<DataPath> load(const LoadOptions& options);
@@ -54,6 +55,7 @@ class DataPath {
   Result<> keep_maps(bpf_object* object, const std::string& folder);
 
   Maps maps_;
+  Maps outgrown_;  // arrays of another length, to be copied into their successors
   std::vector<std::unique_ptr<bpf_object, FreeObject>> objects_;
   std::vector<Program> programs_;
   std::vector<std::string> warnings_;

@@ -98,10 +98,10 @@ void run_inside(const Task& task) {
   set_up(task);
 
   // Process 1 gets only the signals it asks for.
-  sigset_t wanted, before;
+  sigset_t wanted;
   sigemptyset(&wanted);
   for (const int number : {SIGTERM, SIGINT, SIGHUP, SIGCHLD}) sigaddset(&wanted, number);
-  sigprocmask(SIG_BLOCK, &wanted, &before);
+  sigprocmask(SIG_BLOCK, &wanted, nullptr);
   sigset_t clean;
   sigemptyset(&clean);
   const pid_t child = fork();

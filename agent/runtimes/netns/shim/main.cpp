@@ -157,7 +157,7 @@ int Supervisor::run(const std::string& hostname, char** command) {
   if (inner_ < 0) return fail("cannot start a process");
   if (inner_ == 0) {
     for (const int end : {output[0], errors[0], report[0], signals_}) close(end);
-    sigprocmask(SIG_UNBLOCK, &wanted, nullptr);
+    // The signals stay blocked: one that comes before process 1 listens is kept for it.
     run_inside({folder_, hostname, command, output[1], errors[1], report[1]});
   }
   for (const int end : {output[1], errors[1], report[1]}) close(end);
