@@ -50,7 +50,7 @@ TEST_CASE("a killed node is dead everywhere within 3 s, with and without port un
   for (const size_t nodes : {3, 5, 10, 30, 100}) {
     for (const Death death : {Death::refused, Death::silent}) {
       std::vector<double> samples;
-      for (uint64_t seed : seeds(nodes > 50 ? 3 : 12)) {
+      for (uint64_t seed : seeds(nodes > 50 ? 2 : 5)) {
         const auto some = detection(seed, nodes, nodes > 50 ? 4 : 6, death, {});
         samples.insert(samples.end(), some.begin(), some.end());
       }
@@ -71,7 +71,7 @@ TEST_CASE("nobody is declared dead wrongly while packets are lost") {
         Cluster c(seed, nodes);
         c.form();
         c.link().loss = loss;
-        c.run_for(nodes > 50 ? 120s : 600s);
+        c.run_for(nodes > 50 ? 60s : 300s);
         deaths += c.false_deaths();
         for (size_t i = 0; i < nodes; ++i) suspicions += c.gossip(i).counters().refutations;
       }

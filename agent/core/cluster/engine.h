@@ -85,6 +85,7 @@ class Engine {
   };
   struct Probe {
     NodeId target;
+    uint64_t boot_epoch = 0;  // of the target then: a failure says nothing about a later boot
     Instant sent, direct_deadline, deadline;
     bool escalated = false;
     bool confirming = false;  // of somebody else's suspicion

@@ -86,7 +86,7 @@ void Engine::on_alive(Instant now, Member& member, const wire::Member& news, Sin
     if (!member.reachable()) sink.add(news_of(member));
     return;
   }
-  if (member.suspicion) {
+  if (member.suspicion && news.incarnation.boot_epoch == member.incarnation.boot_epoch) {
     const auto& accusers = member.suspicion->accusers;
     // We accused it wrongly: our probe was lost.
     if (std::find(accusers.begin(), accusers.end(), id_) != accusers.end()) loss_.probe(false);

@@ -105,6 +105,7 @@ void Engine::start_probe(Instant now, Member& member, bool confirming) {
   const uint32_t number = ++probe_number_;
   Probe& probe = probes_[number];
   probe.target = member.id;
+  probe.boot_epoch = member.incarnation.boot_epoch;
   probe.sent = now;
   probe.confirming = confirming;
   probe.direct_deadline =
@@ -163,6 +164,8 @@ void Engine::escalate(Instant now, uint32_t number, Probe& probe) {
 }
 
 void Engine::finish_failed(Instant now, const Probe& probe) {
+  Member* member = find(probe.target);
+  if (!member || member->incarnation.boot_epoch != probe.boot_epoch) return;
   ++counters_.probes_failed;
   // Relays that said nack prove that this node's own network works.
   if (probe.nacks_expected == 0) {
@@ -170,7 +173,7 @@ void Engine::finish_failed(Instant now, const Probe& probe) {
   } else if (probe.nacks < probe.nacks_expected) {
     health_.add(int(probe.nacks_expected - probe.nacks));
   }
-  if (Member* member = find(probe.target)) suspect(now, *member, false);
+  suspect(now, *member, false);
 }
 
 void Engine::probe_timers(Instant now) {

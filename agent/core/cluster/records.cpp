@@ -454,7 +454,9 @@ std::vector<RecordView> Engine::records(ScopeId scope) const {
   std::vector<RecordView> out;
   const auto place = scopes_.find(scope);
   if (place == scopes_.end()) return out;
-  for (const auto& [owner, log] : place->second.logs) {
+  for (const auto& item : place->second.logs) {
+    const NodeId& owner = item.first;
+    const OriginLog& log = item.second;
     if (!log.shown) continue;
     const size_t first = out.size();
     log.for_each_effective([&](const std::string& key, const OriginLog::Entry& entry) {

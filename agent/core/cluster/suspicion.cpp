@@ -23,7 +23,7 @@ SuspicionTimes suspicion_times(const Config& config, size_t members, double loss
   const double minimum = fast + weight * (formula - fast);
   SuspicionTimes times;
   times.minimum = Duration(int64_t(minimum));
-  times.maximum = Duration(int64_t(minimum * (2.5 + weight * 3.5)));  // memberlist's factor is 6
+  times.maximum = Duration(int64_t(minimum * (1.25 + weight * 4.75)));  // memberlist's factor is 6
   // Those who can confirm: all but the suspect and this node.
   times.expected = uint32_t(std::min<size_t>(3, members > 2 ? members - 2 : 0));
   return times;
@@ -50,9 +50,9 @@ void LossMeter::probe(bool direct_answer) {
 void LossMeter::report(double loss) { peers_ += (std::clamp(loss, 0.0, 1.0) - peers_) / 16; }
 
 double LossMeter::own() const {
-  // One loss in 32 is an accident.
+  // Two losses in 32 are an accident.
   const int lost = std::popcount(recent_);
-  return std::max(slow_, lost > 1 ? double(lost) / 32 : 0.0);
+  return std::max(slow_, lost > 2 ? double(lost) / 32 : 0.0);
 }
 
 double LossMeter::estimate() const { return std::max(own(), peers_); }

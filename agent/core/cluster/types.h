@@ -153,8 +153,8 @@ struct Config {
   Duration probe_interval = 500ms;
   Duration probe_timeout_min = 60ms;  // direct answer; otherwise from the measured round trip
   Duration probe_timeout_max = 150ms;
-  Duration probe_deadline = 400ms;   // including indirect probes and the stream
-  Duration suspicion_fast = 1200ms;  // minimum on a network without loss
+  Duration probe_deadline = 350ms;   // including indirect probes and the stream
+  Duration suspicion_fast = 850ms;   // minimum on a network without loss
   Duration suspicion_unit = 1s;      // memberlist's formula: 4 * max(1, log10 n) * unit
   Duration reconnect_interval = 1s;  // one dead member is tried
   Duration rejoin_interval = 15s;    // one seed that is no member is tried
