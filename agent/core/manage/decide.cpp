@@ -24,31 +24,35 @@ Handler handler(Result<Reply> (*f)(Draft&, const Caller&, const Request&)) {
 
 const std::map<std::string, Handler, std::less<>>& handlers() {
   static const std::map<std::string, Handler, std::less<>> all = {
-      {"Control.NodeList", handler(list_nodes)},
-      {"Control.NodeShow", handler(show_node)},
-      {"Control.NodeUpdate", handler(update_node)},
-      {"Control.NodeRemove", handler(remove_node_on_request)},
-      {"Control.NetworkCreate", handler(create_network)},
-      {"Control.NetworkList", handler(list_networks)},
-      {"Control.NetworkShow", handler(show_network)},
-      {"Control.NetworkRemove", handler(remove_network)},
-      {"Control.ServiceCreate", handler(create_service)},
-      {"Control.ServiceList", handler(list_services)},
-      {"Control.ServiceShow", handler(show_service)},
-      {"Control.ServiceUpdate", handler(update_service)},
-      {"Control.ServiceScale", handler(scale_service)},
-      {"Control.ServiceRemove", handler(remove_service)},
-      {"Control.TaskList", handler(list_tasks)},
-      {"Control.TaskShow", handler(show_task)},
-      {"Manager.ReportTasks", handler(report_tasks)},
-      {"Manager.AllocateEndpoint", handler(allocate_endpoint)},
-      {"Manager.ReleaseEndpoint", handler(release_endpoint)},
-      {"Manager.Leave", handler(leave)},
+      {"NodeList", handler(list_nodes)},
+      {"NodeShow", handler(show_node)},
+      {"NodeUpdate", handler(update_node)},
+      {"NodeRemove", handler(remove_node_on_request)},
+      {"NetworkCreate", handler(create_network)},
+      {"NetworkList", handler(list_networks)},
+      {"NetworkShow", handler(show_network)},
+      {"NetworkRemove", handler(remove_network)},
+      {"ServiceCreate", handler(create_service)},
+      {"ServiceList", handler(list_services)},
+      {"ServiceShow", handler(show_service)},
+      {"ServiceUpdate", handler(update_service)},
+      {"ServiceScale", handler(scale_service)},
+      {"ServiceRemove", handler(remove_service)},
+      {"TaskList", handler(list_tasks)},
+      {"TaskShow", handler(show_task)},
+      {"ReportTasks", handler(report_tasks)},
+      {"AllocateEndpoint", handler(allocate_endpoint)},
+      {"ReleaseEndpoint", handler(release_endpoint)},
+      {"Leave", handler(leave)},
   };
   return all;
 }
 
 }  // namespace
+
+bool is_query(std::string_view method) {
+  return method.ends_with("List") || method.ends_with("Show");
+}
 
 Result<std::string> decide(Draft& draft, const Caller& caller, std::string_view method,
                            std::string_view payload) {

@@ -41,10 +41,13 @@ void set_node_state(Draft& draft, const std::string& node_id, api::NodeState sta
 Result<> remove_node(Draft& draft, const api::Node& node);
 
 // One request of service Control or Manager that needs nothing but the state: the reply's bytes,
-// and the change in `draft`. On an error the draft is to be thrown away. Methods are "Control.NAME"
-// and "Manager.NAME"; Join, Session, Heartbeat, tokens and logs are the shell's.
+// and the change in `draft`. On an error the draft is to be thrown away. `method` is the name in
+// weft.proto; Join, Session, Heartbeat, tokens and logs are the shell's.
 Result<std::string> decide(Draft& draft, const Caller& caller, std::string_view method,
                            std::string_view payload);
+
+// Reads only: may be answered at once, and never changes the draft.
+bool is_query(std::string_view method);
 
 // By subject; called by decide.
 Result<api::NodeList> list_nodes(Draft&, const Caller&, const api::Empty&);

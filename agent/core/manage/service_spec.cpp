@@ -78,8 +78,10 @@ Result<> resolve_networks(const Draft& draft, api::ServiceSpec& spec) {
   }
   auto& networks = *spec.mutable_networks();
   networks.erase(std::remove(networks.begin(), networks.end(), ingress), networks.end());
-  if (spec.ports().empty() || way_outside) return Ok;
-  // First: the default route leads through it.
+  const bool mesh = std::any_of(spec.ports().begin(), spec.ports().end(),
+                                [](const auto& port) { return port.mode() == api::INGRESS; });
+  if (!mesh && (spec.ports().empty() || way_outside)) return Ok;
+  // First: the default route leads through it, so that answers leave where the mesh came in.
   networks.Add(std::move(ingress));
   std::rotate(networks.pointer_begin(), networks.pointer_end() - 1, networks.pointer_end());
   return Ok;

@@ -8,8 +8,8 @@ namespace weft::manage {
 constexpr uint32_t max_replicas = 10000;
 
 // Checks everything that does not depend on other services, fills in defaults, and turns network
-// names into ids. A service that publishes a port but is on no network with a way outside is put
-// on the ingress network too, first.
+// names into ids. A service with a port in the routing mesh is on the ingress network too, first;
+// so is one with a host-mode port and no network that leads outside.
 Result<> complete_spec(const Draft& draft, api::ServiceSpec& spec);
 
 // Copies the named fields of `from` (all if none is named).

@@ -96,6 +96,21 @@ void take_reports(Draft& draft, const std::string& node_id,
   }
 }
 
+void adopt_endpoints(Draft& draft, const std::string& node_id,
+                     const google::protobuf::RepeatedPtrField<api::Endpoint>& endpoints) {
+  for (const api::Endpoint& had : endpoints) {
+    const api::Network* network = draft.find<api::Network>(had.network_id());
+    const bool known = draft.find<api::Endpoint>(had.id()) != nullptr;
+    if (known || !network || had.address4().empty() || !check_name("endpoint", had.id())) continue;
+    if (!lease_addresses(draft, *network, "endpoint:" + had.id(), had.address4(), had.address6()))
+      continue;
+    api::Endpoint endpoint = had;
+    endpoint.set_node_id(node_id);
+    if (!draft.find<api::Service>(had.service_id())) endpoint.clear_service_id();
+    draft.put(std::move(endpoint));
+  }
+}
+
 Result<api::TaskList> list_tasks(Draft& draft, const Caller&, const api::TaskListRequest& request) {
   std::string service_id, node_id;
   if (!request.service().empty())
