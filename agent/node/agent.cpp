@@ -1,0 +1,313 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "node/agent.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+
+#include "core/dns/resolv_conf.h"
+#include "drivers/bpf/features.h"
+#include "node/log.h"
+#include "weft/api/version.h"
+
+namespace weft::node {
+
+namespace {
+
+constexpr auto save_delay = 100ms;
+constexpr auto retry_delay = 2s;
+
+uint64_t seed() {
+  uint64_t out = 0;
+  for (uint8_t byte : io::random_bytes(8)) out = out << 8 | byte;
+  return out;
+}
+
+Result<> check_features() {
+  if (::geteuid() != 0)
+    return Error(ErrorCode::denied, "needs root: it makes network devices and loads BPF programs");
+  for (const bpf::Feature& feature : bpf::feature_check()) {
+    if (feature.result == bpf::FeatureResult::failed) return Error(feature.detail);
+    if (feature.result == bpf::FeatureResult::warning) log_warning(feature.detail);
+  }
+  return Ok;
+}
+
+cluster::NodeId node_id_from(const std::string& hex) {
+  cluster::NodeId out;
+  for (size_t i = 0; i < out.bytes.size() && i * 2 + 1 < hex.size(); i++)
+    out.bytes[i] = uint8_t(std::stoul(hex.substr(i * 2, 2), nullptr, 16));
+  return out;
+}
+
+std::vector<SocketAddress> upstreams(const Config& config) {
+  std::vector<SocketAddress> out;
+  std::vector<std::string> texts = config.resolvers;
+  if (texts.empty())
+    if (auto file = io::read_file("/etc/resolv.conf"))
+      for (const Address& address : dns::parse_resolv_conf(*file).nameservers)
+        out.push_back({address, 53});
+  for (const std::string& text : texts)
+    if (auto address = Address::parse(text)) out.push_back({*address, 53});
+  return out;
+}
+
+}  // namespace
+
+Agent::Agent(io::Loop& loop, Config config, io::FileLock lock)
+    : loop_(loop),
+      config_(std::move(config)),
+      lock_(std::move(lock)),
+      identities_(config_.state),
+      rng_(seed()),
+      started_at_(loop.wall_now()) {}
+
+Agent::~Agent() = default;
+
+Result<std::unique_ptr<Agent>> Agent::start(io::Loop& loop, Config config) {
+  TRY(check_features());
+  TRY(io::make_directories(config.state, 0700));
+  TRY(io::make_directories(config.run, 0755));
+  io::FileLock lock = TRY(io::FileLock::take(config.state));
+  std::unique_ptr<Agent> agent(new Agent(loop, std::move(config), std::move(lock)));
+  agent->boot_epoch_ = TRY(agent->identities_.next_boot_epoch());
+  auto identity = agent->identities_.load();
+  if (identity) {
+    agent->identity_ = std::move(*identity);
+    TRY(agent->go_online());
+  } else if (identity.error().code() != ErrorCode::not_found) {
+    return std::move(identity).error();
+  } else {
+    log_info("in no cluster yet: `weft cluster init` or `weft cluster join`");
+  }
+  return agent;
+}
+
+Result<> Agent::go_online() {
+  online_since_ = last_gossip_event_ = loop_.now();
+  settled_ = false;
+  if (identity_->role == "manager" && !manager_)
+    manager_ = TRY_IN("start the manager", ManagerHost::start(config_, *identity_));
+  auto known = KnownState::load(config_.state + "/assignment.pb");
+  if (known) {
+    known_ = std::move(*known);
+    TRY(start_network());
+  } else if (known.error().code() != ErrorCode::not_found) {
+    log_warning(known.error().message() + ": waiting for a manager");
+  }
+  start_session();
+  return Ok;
+}
+
+void Agent::start_session() {
+  std::vector<SocketAddress> managers;
+  for (const std::string& text : identity_->managers)
+    if (auto address = SocketAddress::parse(text, config_.manager_port))
+      managers.push_back(*address);
+  Session::Callbacks callbacks;
+  callbacks.hello = [this] { return hello(); };
+  callbacks.on_assignment = [this](const api::Assignment& assignment) {
+    on_assignment(assignment);
+  };
+  callbacks.local_logs = [this](const api::LocalLogsRequest& request) {
+    return tasks_ ? tasks_->logs(request) : api::LogReply();
+  };
+  callbacks.on_change = [this](bool connected, const std::string& why) {
+    session_problem_ = connected ? "" : why;
+    if (connected)
+      log_info("connected to a manager");
+    else
+      log_warning("no manager: " + why + "; what runs keeps running");
+    if (connected && tasks_) tasks_->report_all();
+  };
+  session_ = std::make_unique<Session>(
+      loop_, io::TlsIdentity{identity_->ca_pem, identity_->certificate_pem, identity_->key_pem},
+      std::move(managers), std::move(callbacks));
+}
+
+void Agent::on_assignment(const api::Assignment& assignment) {
+  known_.apply(assignment);
+  if (!save_timer_.armed())
+    save_timer_ = loop_.after(save_delay, [this] {
+      if (auto saved = known_.save(config_.state + "/assignment.pb"); !saved)
+        log_error("cannot keep the last known state: " + saved.error().message());
+    });
+  if (!kernel_) {
+    if (auto started = start_network(); !started) {
+      log_error(started.error().message());
+      last_failure_ = started.error().message();
+      retry_timer_ = loop_.after(retry_delay, [this] { on_assignment(api::Assignment()); });
+      return;
+    }
+  }
+  sync_gossip();
+  sync_tasks();
+  plan_soon();
+}
+
+// Once the node knows its number and the ingress network. Everything here finds what a former agent
+// left.
+Result<> Agent::start_network() {
+  const api::Network* ingress = known_.ingress();
+  if (!known_.known() || !ingress) return Ok;
+  links_ = std::make_unique<link::Links>(TRY(link::Links::open(-1)));
+  around_.uplink = TRY(link::find_uplink(*links_, TRY(Address::parse(known_.self.address()))));
+  kernel_ = TRY(Kernel::start(config_, known_.self, *ingress, around_));
+  for (const std::string& problem : kernel_->problems()) log_warning(problem);
+  attachments_ = std::make_unique<Attachments>(
+      TRY(Attachments::open(kernel_->netns(), config_.state + "/endpoints.json")));
+  dns_ = TRY(dns::DnsServer::start(names_));
+  dns_->set_upstreams(upstreams(config_));
+  tasks_ = TRY(Tasks::start(
+      loop_, config_, [this](const std::string& id) { on_task_change(id); },
+      [this](const api::TaskStatusReport& report) {
+        if (session_) session_->report(report);
+      }));
+  forget_gone_containers();
+  std::set<std::string> namespaces;
+  for (const auto& [id, attachment] : attachments_->all()) {
+    TRY(kernel_->guard(attachment.ifindex));
+    namespaces.insert(attachment.netns);
+  }
+  for (const std::string& netns : namespaces) sync_resolver(netns);
+  monitor_ = std::make_unique<link::Monitor>(TRY(link::Monitor::open(kernel_->netns())));
+  monitor_watch_ = loop_.watch_read(monitor_->fd(), [this] { on_network_change(); });
+  TRY(start_gossip());
+  log_info("node " + known_.self.name() + " (" + known_.self.address() + " on " +
+           around_.uplink.link.name + ") is online");
+  settled_ = kernel_->fresh() || known_.nodes.size() <= 1;
+  sync_tasks();
+  plan_soon();
+  return Ok;
+}
+
+Result<> Agent::start_gossip() {
+  GossipKeys keys;
+  for (const api::GossipKey& key : known_.gossip_keys)
+    keys.keys.push_back({key.epoch(), key.key()});
+  keys.seal_with = known_.gossip_epoch;
+  cluster::Gossip::Self self;
+  self.id = node_id_from(known_.self.id());
+  self.boot_epoch = boot_epoch_;
+  self.info.name = known_.self.name();
+  self.info.node_index = known_.self.index();
+  self.info.underlay = TRY(Address::parse(known_.self.address()));
+  self.info.gossip = {self.info.underlay, config_.gossip_port};
+  gossip_ = TRY(GossipShell::start(
+      loop_, self.info.gossip, std::move(self), keys,
+      [this](std::vector<cluster::Event> events) { on_gossip(std::move(events)); }));
+  sync_gossip();
+  publish();
+  gossip_->core().baseline_complete(gossip_->now());
+  gossip_->flush();
+  return Ok;
+}
+
+// Keys, scopes and seeds follow the assignment.
+void Agent::sync_gossip() {
+  if (!gossip_) return;
+  GossipKeys keys;
+  for (const api::GossipKey& key : known_.gossip_keys)
+    keys.keys.push_back({key.epoch(), key.key()});
+  keys.seal_with = known_.gossip_epoch;
+  if (auto done = gossip_->set_keys(keys); !done)
+    log_error("gossip keys: " + done.error().message());
+  std::set<uint32_t> wanted;
+  for (const auto& [id, network] : known_.networks) wanted.insert(network.vni());
+  for (uint32_t vni : wanted)
+    if (!gossip_->core().in_scope(vni))
+      if (auto done = gossip_->core().enter_scope(gossip_->now(), vni); !done)
+        log_error(done.error().message());
+  for (auto it = published_.begin(); it != published_.end();) {
+    if (!wanted.contains(it->first)) {
+      gossip_->core().leave_scope(gossip_->now(), it->first);
+      for (const std::string& id : it->second) published_bytes_.erase(id);
+      it = published_.erase(it);
+    } else {
+      ++it;
+    }
+  }
+  for (uint32_t vni : wanted) published_[vni];
+  std::vector<SocketAddress> seeds;
+  for (const auto& [id, node] : known_.nodes)
+    if (id != known_.self.id())
+      if (auto address = Address::parse(node.address()))
+        seeds.push_back({*address, uint16_t(node.gossip_port())});
+  gossip_->core().join(gossip_->now(), seeds);
+  gossip_->flush();
+}
+
+void Agent::on_gossip(std::vector<cluster::Event> events) {
+  last_gossip_event_ = loop_.now();
+  for (const cluster::Event& event : events) {
+    view_.on_event(event);
+    using Kind = cluster::Event::Kind;
+    if (event.kind == Kind::member_alive || event.kind == Kind::member_suspect ||
+        event.kind == Kind::member_dead || event.kind == Kind::member_left) {
+      const std::string id = event.member.to_string();
+      const auto node = known_.nodes.find(id);
+      const std::string name = node == known_.nodes.end() ? id : node->second.name();
+      const char* state = event.kind == Kind::member_alive     ? "alive"
+                          : event.kind == Kind::member_suspect ? "suspect"
+                          : event.kind == Kind::member_dead    ? "dead"
+                                                               : "gone";
+      log_info("node " + name + " is " + state);
+      if (manager_) manager_->member_state(id, event.kind == Kind::member_alive);
+    }
+  }
+  plan_soon();
+}
+
+void Agent::on_network_change() {
+  auto changes = monitor_->read();
+  if (!changes) {
+    log_error("following the node's network: " + changes.error().message());
+    return;
+  }
+  bool link_gone = false, relevant = false;
+  for (const link::Change& change : *changes) {
+    link_gone |=
+        change.kind == link::ChangeKind::link && change.removed && link::is_ours(change.name);
+    // Routes of our own making and neighbours of nobody we know would make every plan start
+    // another.
+    relevant |= change.kind != link::ChangeKind::neighbour ||
+                around_.next_hops.contains(change.address) || change.removed;
+  }
+  if (link_gone) forget_gone_containers();
+  if (!relevant) return;
+  plan_soon();
+}
+
+Result<> Agent::leave_cluster() {
+  if (gossip_) {
+    gossip_->core().leave(gossip_->now());
+    gossip_->flush();
+  }
+  if (tasks_) tasks_->remove_all();
+  if (attachments_) TRY(attachments_->clear());
+  plan_timer_.cancel();
+  monitor_watch_.cancel();
+  session_.reset();
+  tasks_.reset();
+  gossip_.reset();
+  dns_.reset();
+  attachments_.reset();
+  monitor_.reset();
+  if (kernel_) TRY(kernel_->remove());
+  kernel_.reset();
+  links_.reset();
+  manager_.reset();
+  TRY(identities_.erase());
+  identity_.reset();
+  known_ = KnownState();
+  view_ = ClusterView();
+  around_ = Surroundings();
+  desired_ = plan::DesiredState();
+  published_.clear();
+  published_bytes_.clear();
+  resolvers_.clear();
+  log_info("left the cluster");
+  return Ok;
+}
+
+}  // namespace weft::node
