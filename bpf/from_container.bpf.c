@@ -22,7 +22,7 @@ ALWAYS_INLINE int to_gateway(struct __sk_buff* skb, struct packet* p,
 }
 
 /* An endpoint's own address, here or on another node. */
-GLOBAL int to_client(struct __sk_buff* skb, const struct packet* p, const struct weft_port* port,
+GLOBAL int to_client(struct __sk_buff* skb, struct packet* p, const struct weft_port* port,
                      const struct weft_endpoint* endpoint) {
   if (!p || !port || !endpoint) return DROP(NO_ENDPOINT);
   if (endpoint->kind == WEFT_ENDPOINT_LOCAL) {
@@ -167,7 +167,10 @@ int weft_from_container(struct __sk_buff* skb) {
   count(WEFT_COUNT_FROM_CONTAINER);
   struct weft_port* port = bpf_map_lookup_elem(&ports, &ifindex);
   if (!port) return tc_verdict(skb, DROP(UNKNOWN_PORT), packet, 0);
-  return tc_verdict(skb, from_container(skb, packet, port), packet, port->vni);
+  int verdict = from_container(skb, packet, port);
+  if (unlikely(verdict == DROP(TOO_BIG) && packet->too_big_mtu))
+    verdict = send_too_big(skb, packet, packet->too_big_mtu);
+  return tc_verdict(skb, verdict, packet, port->vni);
 }
 
 char _license[] SEC("license") = "Dual BSD/GPL";

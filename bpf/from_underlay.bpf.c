@@ -50,6 +50,8 @@ int weft_from_underlay(struct __sk_buff* skb) {
   pull_headers(skb);
   int verdict = is_vxlan(packet_data(skb), packet_end(skb)) ? from_vxlan(skb, &packet, &arrival)
                                                             : from_outside(skb, &packet);
+  if (unlikely(verdict == DROP(TOO_BIG) && !arrival.vni && packet.too_big_mtu))
+    verdict = send_too_big(skb, &packet, packet.too_big_mtu);
   return tc_verdict(skb, verdict, &packet, arrival.vni);
 }
 

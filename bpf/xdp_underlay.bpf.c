@@ -1,17 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /* XDP on the uplink: calls of published ports whose backend is on another node leave by the same port, before
  * the kernel has made an skb of them. Everything else passes to tc, which knows all of it. */
+#include "lib/addresses.h"
 #include "lib/lb.h"
 #include "lib/mss.h"
 #include "lib/outer.h"
 #include "lib/rewrite.h"
-#include "node_addresses.bpf.h"
-
-ALWAYS_INLINE int is_node_address(const union address* a) {
-  struct weft_address key;
-  __builtin_memcpy(key.bytes, a->bytes, 16);
-  return bpf_map_lookup_elem(&node_addresses, &key) != 0;
-}
 
 /* Grows the frame at its front, and makes it a VXLAN packet to the backend's node. */
 ALWAYS_INLINE int send_encapsulated(struct xdp_md* xdp, const struct tunnel* to,

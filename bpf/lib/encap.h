@@ -37,7 +37,7 @@ ALWAYS_INLINE int is_fast(const struct __sk_buff* skb, const struct packet* p,
    BPF_F_ADJ_ROOM_ENCAP_L2(ETH_BYTES) | BPF_F_ADJ_ROOM_ENCAP_L2_ETH)
 
 /* Sends the packet to a node; its addresses stay as they are. TOO_BIG leaves it unchanged. */
-GLOBAL int encapsulate(struct __sk_buff* skb, const struct packet* p, const struct tunnel* to) {
+GLOBAL int encapsulate(struct __sk_buff* skb, struct packet* p, const struct tunnel* to) {
   if (!p || !to) return DROP(NO_ROUTE);
   struct weft_vtep* vtep = find_vtep(to->node);
   if (!vtep) return DROP(NO_ROUTE);
@@ -49,7 +49,10 @@ GLOBAL int encapsulate(struct __sk_buff* skb, const struct packet* p, const stru
     if (skb->gso_size + (p->l4 - p->l3) + p->tcp_bytes <= most)
       flags |= BPF_F_ADJ_ROOM_FIXED_GSO;
   } else if (unlikely(skb->len - ETH_BYTES > most)) {
-    if (p->dont_fragment) return DROP(TOO_BIG);
+    if (p->dont_fragment) {
+      p->too_big_mtu = most;
+      return DROP(TOO_BIG);
+    }
     fast = 0;
   }
   count(WEFT_COUNT_ENCAPSULATED);

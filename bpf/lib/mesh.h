@@ -1,21 +1,16 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /* The routing mesh: published ports on every node, with the client's address kept. */
 #pragma once
+#include "addresses.h"
 #include "icmp.h"
 #include "mss.h"
-#include "node_addresses.bpf.h"
 #include "published.bpf.h"
 #include "service.h"
 #include "subnets.bpf.h"
+#include "toobig.h"
 
 #define FAMILY4 2
 #define FAMILY6 10
-
-ALWAYS_INLINE int is_node_address(const union address* a) {
-  struct weft_address key;
-  __builtin_memcpy(key.bytes, a->bytes, 16);
-  return bpf_map_lookup_elem(&node_addresses, &key) != 0;
-}
 
 ALWAYS_INLINE int is_host_gateway(const union address* a) {
   const volatile __u32* four = (const volatile __u32*)weft_config.host_gateway4;

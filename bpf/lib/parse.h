@@ -47,7 +47,8 @@ struct packet {
   __u8 icmp_type;
   __u8 icmp_code;
   __u8 tcp_bytes; /* length of the TCP header */
-  __u8 pad[7];
+  __u8 pad[3];
+  __u32 too_big_mtu; /* set with TOO_BIG: what would have passed */
 };
 
 ALWAYS_INLINE int same_address(const union address* a, const __u8* b) {

@@ -366,3 +366,21 @@ TEST_CASE("ICMP errors cross the mesh both ways") {
   CHECK(std::equal(got.frame.begin() + 30, got.frame.begin() + 34, b4.bytes().begin() + 12));
   CHECK(port_at(got.frame, 14 + 20 + 8 + 20) == 80);
 }
+
+TEST_CASE(
+    "a call that does not fit into the overlay is refused to the client, by the address it "
+    "called") {
+  Mesh m;
+  Frame call = from_client().ip(client, Node::underlay(1)).udp(5000, 8080).payload(1472).build();
+  CHECK(m.one.xdp_underlay(call).action == xdp_pass);
+  auto got = m.one.from_underlay(call);
+  CHECK(got.action == tc_redirect);
+  Frame quoted =
+      from_client().ip(client, Node::underlay(1), ttl(63)).udp(5000, 8080).payload(1472).build();
+  CHECK_FRAME(got.frame, Packet()
+                             .ethernet(client_mac, Node::uplink_mac(1))
+                             .ip(Node::underlay(1), client, {.dont_fragment = false})
+                             .icmp(3, 4, 1450)
+                             .payload(std::span(quoted).subspan(14, 68))
+                             .build());
+}

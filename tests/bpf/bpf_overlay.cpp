@@ -302,3 +302,45 @@ TEST_CASE("a kernel that cannot change the protocol decapsulates IPv6 itself") {
   CHECK(got.frame == sent.frame);
   CHECK(old.counted(WEFT_COUNT_KERNEL_WAY) == 1);
 }
+
+TEST_CASE("a packet that the overlay cannot carry is refused with the size that fits") {
+  auto& o = overlay();
+  for (bool four : {true, false}) {
+    auto a = four ? a4 : a6, b = four ? b4 : b6;
+    size_t header = four ? 20 : 40, quote = four ? 68 : 128;
+    auto request = [&](size_t bytes) {
+      return Packet()
+          .ethernet(mac_b, mac_a)
+          .ip(a, b)
+          .udp(1000, 53)
+          .payload(bytes - header - 8)
+          .build();
+    };
+    Frame big = request(1451);
+    CHECK(o.one.from_container(o.a, request(1450)).frame.size() == 1450 + 14 + 50);
+    auto got = o.one.from_container(o.a, big);
+    CHECK(got.action == tc_redirect);
+    CHECK_FRAME(got.frame, Packet()
+                               .ethernet(mac_a, mac_b)
+                               .ip(b, a, {.dont_fragment = false})
+                               .icmp(four ? 3 : 2, four ? 4 : 0, 1450)
+                               .payload(std::span(big).subspan(14, quote))
+                               .build());
+  }
+  CHECK(o.one.counted(WEFT_COUNT_TOO_BIG_SENT) == 2);
+}
+
+TEST_CASE("a packet that may be fragmented and does not fit is left to the kernel's device") {
+  auto& o = overlay();
+  auto before = o.one.counted(WEFT_COUNT_KERNEL_WAY);
+  Frame frame = Packet()
+                    .ethernet(mac_b, mac_a)
+                    .ip(a4, b4, {.dont_fragment = false})
+                    .udp(1, 2)
+                    .payload(1440)
+                    .build();
+  auto got = o.one.from_container(o.a, frame);
+  CHECK(got.action == tc_redirect);
+  CHECK_FRAME(got.frame, frame);
+  CHECK(o.one.counted(WEFT_COUNT_KERNEL_WAY) == before + 1);
+}
