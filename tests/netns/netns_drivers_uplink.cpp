@@ -90,6 +90,8 @@ TEST_CASE("a next hop is unresolved until its neighbour answers, and true from t
   CHECK(after.destination == value(there.get("up0")).mac);
   CHECK(after.source == value(links.get("up0")).mac);
   CHECK(after.mtu_bytes == 1500);
+  // The kernel refreshes it by itself from now on.
+  CHECK(node.shell("ip neigh show dev up0").find("managed") != std::string::npos);
   REQUIRE(keep_neighbour(links, before.ifindex, before.neighbour).has_value());
   REQUIRE(drop_neighbour(links, before.ifindex, before.neighbour).has_value());
   REQUIRE(drop_neighbour(links, before.ifindex, before.neighbour).has_value());

@@ -129,7 +129,7 @@ Result<NextHop> next_hop(Links& links, const Address& address) {
 }
 
 Result<> keep_neighbour(Links& links, uint32_t ifindex, const Address& neighbour) {
-  // The kernel makes a new entry with either flag, but does not take both in one request.
+  // NTF_USE asks for it now, NTF_EXT_MANAGED again and again.
   NetlinkMessage managed =
       neighbour_message(RTM_NEWNEIGH, NLM_F_CREATE | NLM_F_REPLACE, ifindex, neighbour);
   managed.put_u8(NDA_PROTOCOL, route_protocol);
