@@ -113,7 +113,8 @@ void Manager::Actor::committed(const Transaction& transaction, Result<store::Com
     // Memory and store differ: somebody else wrote, or an earlier answer was lost.
     const bool stale = result || result.error().code() == ErrorCode::conflict;
     Result<> fresh = stale ? load() : Result<>(Ok);
-    next_orchestration_ = std::min(next_orchestration_, now.instant + retry_after_failure);
+    quiet_until_ = now.instant + retry_after_failure;
+    next_orchestration_ = std::min(next_orchestration_, quiet_until_);
     if (!fresh)
       reply(std::move(fresh).error());
     else if (result)
@@ -250,15 +251,20 @@ void Manager::Actor::tick() {
   for (const auto& [id, collection] : logs_)
     if (collection.deadline <= now.instant) late.push_back(id);
   for (const uint64_t id : late) finish_logs(id);
-  if (!has_cluster() || next_orchestration_ > now.instant || committing_) return;
+  if (!has_cluster() || next_orchestration_ > now.instant || committing_ ||
+      quiet_until_ > now.instant)
+    return;
   next_orchestration_ = Instant::never();
   add(
       "", [](Draft&) { return std::string(); }, [](Result<std::string>) {});
 }
 
 Instant Manager::Actor::next_deadline() const {
+  Instant logs = Instant::never();
+  for (const auto& [id, collection] : logs_) logs = std::min(logs, collection.deadline);
+  // Nothing else can be done before the store has answered.
+  if (committing_) return logs;
   Instant next = next_orchestration_;
-  for (const auto& [id, collection] : logs_) next = std::min(next, collection.deadline);
   const Duration grace = config_.heartbeat * config_.heartbeats_missed;
   const auto is_up = [&](const std::string& id) {
     const auto node = state_.nodes.find(id);
@@ -272,7 +278,7 @@ Instant Manager::Actor::next_deadline() const {
   for (const auto& [node_id, since] : member_dead_)
     if (is_up(node_id) && since + config_.heartbeat > now.instant)
       next = std::min(next, since + config_.heartbeat);
-  return next;
+  return std::min(logs, std::max(next, quiet_until_));
 }
 
 }  // namespace weft::manager

@@ -85,6 +85,7 @@ class Manager::Actor {
   std::map<std::string, std::string> results_;
   std::deque<std::string> result_order_;
   Instant next_orchestration_ = Instant::never();
+  Instant quiet_until_;  // after a failed commit nothing is tried unasked before this
   std::map<std::string, Instant> absent_since_;  // nodes without a session
   std::map<std::string, Instant> member_dead_;   // dead by gossip, since
   bool judging_ = false;

@@ -82,7 +82,7 @@ api::NodeState Manager::Actor::verdict(const std::string& node_id) {
 }
 
 void Manager::Actor::judge_nodes() {
-  if (judging_) return;
+  if (judging_ || quiet_until_ > now.instant) return;
   const auto verdicts = [this] {
     std::map<std::string, api::NodeState> changed;
     for (const auto& [id, node] : state_.nodes) {

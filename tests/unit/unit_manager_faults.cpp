@@ -64,6 +64,24 @@ TEST_CASE("a full disk refuses the request, changes nothing, and the next one wo
   CHECK(w.network("web")->vni() == 4097);
 }
 
+TEST_CASE(
+    "a disk that stays full is tried again in peace, and the dead node is found when it works") {
+  World w;
+  w.cluster_of(2);
+  w.pass(14s);
+  w.beat(1);
+  const int commits = w.store.commits;
+  for (int i = 0; i < 5; i++) {
+    w.store.fail_at = w.store.commits;
+    w.pass(1s);
+    CHECK(w.manager->next_deadline() >= w.now.instant + 1s);
+  }
+  CHECK(w.store.commits <= commits + 5);
+  CHECK(w.state_of(2) == api::NODE_ALIVE);
+  w.pass(1s);
+  CHECK(w.state_of(2) == api::NODE_DEAD);
+}
+
 TEST_CASE("an operation that is sent again is carried out once, also after a restart") {
   World w;
   w.cluster_of(2);
