@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// How much the verifier has to check: the numbers of golden.txt are for the kernel they were made on, so other
-// kernels may differ; what must not happen unseen is a program that grows by half.
+// How much the verifier has to check: the numbers of golden.txt are for the kernel they were made
+// on, so other kernels may differ; what must not happen unseen is a program that grows by half.
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 #include <doctest/doctest.h>
@@ -19,8 +19,8 @@ TEST_CASE("no program has grown much beyond its golden number of verified instru
   const char* path = "tests/bpf/golden.txt";
   std::map<std::string, uint32_t> golden, now;
   Node node{1};
-  for (const char* program : {"weft_from_container", "weft_from_underlay", "weft_from_overlay",
-                              "weft_xdp_underlay"}) {
+  for (const char* program :
+       {"weft_from_container", "weft_from_underlay", "weft_from_overlay", "weft_xdp_underlay"}) {
     bpf_prog_info info{};
     uint32_t size = sizeof info;
     REQUIRE(bpf_obj_get_info_by_fd(node.program_fd(program), &info, &size) == 0);
