@@ -66,9 +66,10 @@ GLOBAL int to_service(struct __sk_buff* skb, struct packet* p, const struct weft
     if (view != p) return translate_error(skb, p, &work->quoted_packet, to, call);
     return translate(skb, p, to, call);
   }
-  struct tunnel tunnel = {.vni = port->vni, .node = backend->node, .hash = (__u32)call->hash};
-  copy_mac(tunnel.mac, backend->mac);
-  return encapsulate(skb, p, &tunnel);
+  work->tunnel = (struct tunnel){
+      .vni = port->vni, .node = backend->node, .hash = (__u32)call->hash};
+  copy_mac(work->tunnel.mac, backend->mac);
+  return encapsulate(skb, p, &work->tunnel);
 }
 
 /* A known address of the container's own network. */
@@ -129,9 +130,10 @@ GLOBAL int answer(struct __sk_buff* skb, struct packet* p, const struct weft_por
   if (reply.node == weft_config.node) return mesh_out(skb, p);
   struct weft_vtep* vtep = find_vtep(reply.node);
   if (!vtep) return DROP(NO_ROUTE);
-  struct tunnel tunnel = {.vni = reply.vni, .node = reply.node, .hash = (__u32)hash_packet(p)};
-  copy_mac(tunnel.mac, vtep->host_mac);
-  return encapsulate(skb, p, &tunnel);
+  work->tunnel = (struct tunnel){
+      .vni = reply.vni, .node = reply.node, .hash = (__u32)hash_packet(p)};
+  copy_mac(work->tunnel.mac, vtep->host_mac);
+  return encapsulate(skb, p, &work->tunnel);
 }
 
 ALWAYS_INLINE int from_container(struct __sk_buff* skb, struct packet* p,

@@ -18,9 +18,12 @@ ALWAYS_INLINE int from_overlay(struct __sk_buff* skb, struct packet* p, struct a
 
 SEC("tc")
 int weft_from_overlay(struct __sk_buff* skb) {
-  struct packet packet = {};
+  struct scratch* work = get_scratch();
+  if (!work) return tc_drop(WEFT_DROP_REWRITE); /* cannot be: one entry on every CPU */
+  struct packet* packet = &work->packet;
   struct arrival arrival = {};
-  return tc_verdict(skb, from_overlay(skb, &packet, &arrival), &packet, arrival.vni);
+  __builtin_memset(packet, 0, sizeof(*packet));
+  return tc_verdict(skb, from_overlay(skb, packet, &arrival), packet, arrival.vni);
 }
 
 char _license[] SEC("license") = "Dual BSD/GPL";

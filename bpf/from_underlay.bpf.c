@@ -45,14 +45,17 @@ ALWAYS_INLINE int from_outside(struct __sk_buff* skb, struct packet* p) {
 
 SEC("tc")
 int weft_from_underlay(struct __sk_buff* skb) {
-  struct packet packet = {};
+  struct scratch* work = get_scratch();
+  if (!work) return tc_drop(WEFT_DROP_REWRITE); /* cannot be: one entry on every CPU */
+  struct packet* packet = &work->packet;
   struct arrival arrival = {};
+  __builtin_memset(packet, 0, sizeof(*packet));
   pull_headers(skb);
-  int verdict = is_vxlan(packet_data(skb), packet_end(skb)) ? from_vxlan(skb, &packet, &arrival)
-                                                            : from_outside(skb, &packet);
-  if (unlikely(verdict == DROP(TOO_BIG) && !arrival.vni && packet.too_big_mtu))
-    verdict = send_too_big(skb, &packet, packet.too_big_mtu);
-  return tc_verdict(skb, verdict, &packet, arrival.vni);
+  int verdict = is_vxlan(packet_data(skb), packet_end(skb)) ? from_vxlan(skb, packet, &arrival)
+                                                            : from_outside(skb, packet);
+  if (unlikely(verdict == DROP(TOO_BIG) && !arrival.vni && packet->too_big_mtu))
+    verdict = send_too_big(skb, packet, packet->too_big_mtu);
+  return tc_verdict(skb, verdict, packet, arrival.vni);
 }
 
 char _license[] SEC("license") = "Dual BSD/GPL";

@@ -61,15 +61,18 @@ GLOBAL int rewrite_error(struct __sk_buff* skb, struct packet* p, const struct p
   void* data = packet_data(skb);
   void* end = packet_end(skb);
   void* ip = data + (p->l3 & OFFSET_MASK);
-  void* quoted_ip = data + (q->l3 & OFFSET_MASK);
-  __u32 header = p->family == 4 ? IP4_BYTES : IP6_BYTES;
-  if (ip + header > end || quoted_ip + header > end) return DROP(REWRITE);
-  __u64 around = tuple_difference(p, outer), inside = tuple_difference(q, quoted);
   __u64 sum = ports_difference(q, quoted);
-  write_addresses(ip, p->family, outer, around);
-  write_addresses(quoted_ip, p->family, quoted, inside);
-  /* IPv4: the quoted header's own checksum balances its addresses. */
-  if (p->family == 6) sum += around + inside;
+  /* IPv4: the quoted header's own checksum balances its addresses. One packet after the other, so that they
+   * share their room on the stack. */
+  __u64 difference = tuple_difference(p, outer);
+  if (p->family == 6) sum += difference;
+  if (write_addresses(ip, end, p->family, outer, difference)) return DROP(REWRITE);
+  barrier();
+  void* quoted_ip = data + (q->l3 & OFFSET_MASK);
+  difference = tuple_difference(q, quoted);
+  if (p->family == 6) sum += difference;
+  if (write_addresses(quoted_ip, end, p->family, quoted, difference)) return DROP(REWRITE);
+  barrier();
   __be16* l4 = data + (q->l4 & OFFSET_MASK);
   if ((void*)l4 + QUOTED_L4_BYTES > end) return DROP(REWRITE);
   if (q->protocol == IPPROTO_TCP || q->protocol == IPPROTO_UDP) {

@@ -62,9 +62,10 @@ GLOBAL int mesh_in(struct __sk_buff* skb, struct packet* p, const struct weft_pu
     struct weft_vtep* vtep = find_vtep(backend->node);
     if (vtep && hold_mss(skb, p, inner_mtu(vtep))) return DROP(REWRITE);
   }
-  struct tunnel tunnel = {.vni = call->vni, .node = backend->node, .hash = (__u32)call->hash};
-  copy_mac(tunnel.mac, backend->mac);
-  return encapsulate(skb, p, &tunnel);
+  work->tunnel = (struct tunnel){
+      .vni = call->vni, .node = backend->node, .hash = (__u32)call->hash};
+  copy_mac(work->tunnel.mac, backend->mac);
+  return encapsulate(skb, p, &work->tunnel);
 }
 
 /* The address belongs to an overlay network: an endpoint of this node, or nobody from here. */

@@ -24,17 +24,23 @@ ALWAYS_INLINE void write_address(void* at, const union address* a, __u8 family) 
   words[3] = a->word[3];
 }
 
-/* Writes new addresses into the IP header at `ip` (bounds checked) and corrects its own checksum. */
-ALWAYS_INLINE void write_addresses(void* ip, __u8 family, const struct tuple* to,
-                                   __u64 difference) {
+/* Writes new addresses into the IP header at `ip` and corrects its own checksum. Each family has a bounds check
+ * of its own: older verifiers do not see that a common one depends on the family. */
+ALWAYS_INLINE int write_addresses(void* ip, void* end, __u8 family, const struct tuple* to,
+                                  __u64 difference) {
   if (family == 4) {
+    barrier_value(ip);
+    if (ip + IP4_BYTES > end) return -1;
     write_address(ip + 12, &to->source, 4);
     write_address(ip + 16, &to->destination, 4);
     update_checksum(ip + 10, difference);
   } else {
+    barrier_value(ip);
+    if (ip + IP6_BYTES > end) return -1;
     write_address(ip + 8, &to->source, 6);
     write_address(ip + 24, &to->destination, 6);
   }
+  return 0;
 }
 
 ALWAYS_INLINE __u64 tuple_difference(const struct packet* p, const struct tuple* to) {
@@ -54,10 +60,9 @@ GLOBAL int rewrite(struct __sk_buff* skb, struct packet* p, const struct tuple* 
   void* data = packet_data(skb);
   void* end = packet_end(skb);
   void* ip = data + (p->l3 & OFFSET_MASK);
-  if (ip + (p->family == 4 ? IP4_BYTES : IP6_BYTES) > end) return DROP(REWRITE);
   __u64 addresses = tuple_difference(p, to);
   __u64 ports = ports_difference(p, to);
-  write_addresses(ip, p->family, to, addresses);
+  if (write_addresses(ip, end, p->family, to, addresses)) return DROP(REWRITE);
   if (ports && p->fragment != LATER_FRAGMENT) {
     __be16* l4 = data + (p->l4 & OFFSET_MASK);
     if ((void*)(l4 + 4) > end) return DROP(REWRITE);

@@ -34,6 +34,7 @@ struct scratch {
   struct packet packet;
   struct call call;
   struct tracking track;
+  struct tunnel tunnel;
   struct tuple to;
   struct tuple quoted;
   struct packet quoted_packet; /* what an ICMP error quotes */

@@ -72,13 +72,16 @@ GLOBAL int send_too_big(struct __sk_buff* skb, const struct packet* p, __u32 mtu
     if ((void*)icmp + ICMP_HEADER + QUOTE4 > end) return DROP(TOO_BIG);
     *(__be32*)icmp = bpf_htonl(3 << 24 | 4 << 16);
     ((__be32*)icmp)[1] = bpf_htonl(mtu);
-    sum = sum_words(icmp, partial ? (ICMP_HEADER + IP4_BYTES) / 2 : (ICMP_HEADER + QUOTE4) / 2);
+    sum = sum_words(icmp, (ICMP_HEADER + IP4_BYTES) / 2);
+    if (!partial)
+      sum += sum_words(icmp + (ICMP_HEADER + IP4_BYTES) / 2, (QUOTE4 - IP4_BYTES) / 2);
   } else {
     if ((void*)icmp + ICMP_HEADER + QUOTE6 > end) return DROP(TOO_BIG);
     *(__be32*)icmp = bpf_htonl(2 << 24);
     ((__be32*)icmp)[1] = bpf_htonl(mtu);
-    sum = sum_words(icmp, partial ? (ICMP_HEADER + IP6_BYTES) / 2 : (ICMP_HEADER + QUOTE6) / 2) +
-          sum_address(&p->source) + sum_address(&p->destination) +
+    if (!partial)
+      sum = sum_words(icmp + (ICMP_HEADER + IP6_BYTES) / 2, (QUOTE6 - IP6_BYTES) / 2);
+    sum += sum_words(icmp, (ICMP_HEADER + IP6_BYTES) / 2) + sum_address(&p->source) + sum_address(&p->destination) +
           bpf_htonl(ICMP_HEADER + QUOTE6) + bpf_htonl(IPPROTO_ICMPV6);
   }
   /* Once made, the quoted checksum brings its range to the complement of what it started from. */
