@@ -2,8 +2,10 @@
 #include "node/kernel.h"
 
 #include <linux/bpf.h>
+#include <sys/utsname.h>
 
 #include <algorithm>
+#include <cstdio>
 #include <cstring>
 
 #include "drivers/bpf/attach.h"
@@ -25,6 +27,13 @@ void copy(const Address& address, __u8 (&out)[16]) {
 Address address_or_none(const std::string& text) {
   auto parsed = Address::parse(text);
   return parsed ? *parsed : Address();
+}
+
+bool kernel_at_least(unsigned major, unsigned minor) {
+  utsname name{};
+  unsigned a = 0, b = 0;
+  if (::uname(&name) != 0 || std::sscanf(name.release, "%u.%u", &a, &b) != 2) return false;
+  return a > major || (a == major && b >= minor);
 }
 
 uint16_t overlay_mtu(const Surroundings& around) {
@@ -91,7 +100,7 @@ Result<> Kernel::load(const api::Node& self, const api::Network& ingress,
   c.vxlan_port = __builtin_bswap16(config_.vxlan_port);
   c.node = uint16_t(self.index());
   c.overlay_mtu_bytes = overlay_mtu(around);
-  c.flags = 0;
+  c.flags = kernel_at_least(6, 3) ? WEFT_CONFIG_DECAP_IPV6 : 0;
   c.jiffies_per_second = bpf::kernel_ticks_per_second();
   c.drain_seconds = uint32_t(std::chrono::duration_cast<std::chrono::seconds>(drain_time).count());
   c.netns_cookie = TRY(netns::netns_cookie(netns_.get()));

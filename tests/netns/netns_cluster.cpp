@@ -286,7 +286,7 @@ TEST_CASE("bpftool prints every pinned map with names") {
   const Output list = sh("ls " + folder);
   REQUIRE(list.code == 0);
   const Output out =
-      sh("for m in " + folder + "/*.v*; do bpftool map dump pinned $m >/dev/null || echo $m; done",
+      sh("for m in " + folder + "/*_v*; do bpftool map dump pinned $m >/dev/null || echo $m; done",
          120s);
   CHECK_MESSAGE(out.text.empty(), out.text);
 }
