@@ -142,8 +142,9 @@ void ClusterView::on_event(const cluster::Event& event) {
           KnownEndpoint{event.key, owner, std::move(*record)};
       break;
     }
+    case Kind::record_hidden:  // its owner is dead: the plan knows what that means
+      break;
     case Kind::record_erased:
-    case Kind::record_hidden:
       endpoints_.erase({event.scope, owner, event.key});
       break;
     case Kind::member_metadata:
@@ -162,8 +163,10 @@ plan::MemberState ClusterView::member_state(const std::string& node_id) const {
       return plan::MemberState::alive;
     case cluster::MemberState::suspect:
       return plan::MemberState::suspect;
-    default:
+    case cluster::MemberState::dead:
       return plan::MemberState::dead;
+    default:
+      return plan::MemberState::gone;
   }
 }
 

@@ -13,6 +13,10 @@
 /* `used` keeps the section in programs that read no field of it. */
 const volatile struct weft_config weft_config __attribute__((used)) = {};
 
+/* So that the BTF of the maps has the names of their indices. */
+const volatile enum weft_drop_reason weft_drop_names __attribute__((used)) = 0;
+const volatile enum weft_counter weft_counter_names __attribute__((used)) = 0;
+
 #define ALWAYS_INLINE static __attribute__((always_inline)) inline
 
 /* A function that the verifier checks once, on its own: pointers may be null there, and structs that cross

@@ -123,18 +123,34 @@ TEST_CASE("peers of a network are the nodes with an endpoint in it, of ingress a
   CHECK(!is_peer(d, 4097, "192.168.0.1"));
 }
 
-TEST_CASE("the dead are hidden, and nothing but their VTEP stays") {
+TEST_CASE("what is gone is hidden, and nothing but its VTEP stays") {
   Cluster c;
   small(c);
   c.service(1, "web", 1);
   c.endpoint(1, 10, 2, "svc1");
-  c.member(2).state = MemberState::dead;
+  c.member(2).state = MemberState::gone;
   const DesiredState d = plan::plan(c.view);
   CHECK(endpoint_at(d, 4097, "10.1.0.3") == nullptr);
   CHECK(!is_peer(d, 4097, "192.168.0.2"));
   CHECK(!is_peer(d, 4096, "192.168.0.2"));
   CHECK(service_of(d, "svc1", 4097)->backends.empty());
   CHECK(find(d.vteps, 2u) != nullptr);
+}
+
+TEST_CASE("a dead node's backends keep open connections and get no new ones, even without others") {
+  Cluster c;
+  small(c);
+  c.service(1, "web", 1);
+  c.endpoint(1, 10, 2, "svc1");
+  c.member(2).state = MemberState::dead;
+  const DesiredState d = plan::plan(c.view);
+  CHECK(endpoint_at(d, 4097, "10.1.0.3") != nullptr);
+  CHECK(is_peer(d, 4097, "192.168.0.2"));
+  CHECK(is_peer(d, 4096, "192.168.0.2"));
+  const auto& backends = service_of(d, "svc1", 4097)->backends;
+  REQUIRE(backends.size() == 1);
+  CHECK(backends[0].state == lb::BackendState::draining);
+  CHECK(backends[0].value.flags == (WEFT_BACKEND_DRAINING | WEFT_BACKEND_LOST));
 }
 
 TEST_CASE("a suspect's backends drain while there are others, and serve when there are none") {
@@ -381,7 +397,13 @@ TEST_CASE("names of present networks: VIPs, tasks with their slots, states and h
   CHECK(find_name("ep1-11").state == dns::EndpointState::draining);
   CHECK(find_name("ep1-12").slot == "node3");  // a global service's task
   CHECK(find_name("ep1-2").service.empty());
+  const size_t all = names[1].endpoints.size();
   c.member(3).state = MemberState::dead;
   names = plan_names(c.view);
-  CHECK(names[1].endpoints.size() == 3);
+  REQUIRE(names[1].endpoints.size() == all);
+  CHECK(std::count_if(names[1].endpoints.begin(), names[1].endpoints.end(), [](const auto& e) {
+          return e.state == dns::EndpointState::dead;
+        }) == long(all) - 3);
+  c.member(3).state = MemberState::gone;
+  CHECK(plan_names(c.view)[1].endpoints.size() == 3);
 }

@@ -54,13 +54,12 @@ void Context::find_endpoints() {
       const auto local = local_.find(e.id);
       // Not attached any more, or not yet: nothing answers at this address.
       if (local == local_.end()) continue;
-      endpoints_.push_back({&e, network, view_.self.index, false, local->second});
+      endpoints_.push_back({&e, network, view_.self.index, MemberState::alive, local->second});
       continue;
     }
     const auto member = members_.find(e.node_id);
-    if (member == members_.end() || member->second->state == MemberState::dead) continue;
-    const bool suspect = member->second->state == MemberState::suspect;
-    endpoints_.push_back({&e, network, member->second->index, suspect, nullptr});
+    if (member == members_.end() || member->second->state == MemberState::gone) continue;
+    endpoints_.push_back({&e, network, member->second->index, member->second->state, nullptr});
   }
   std::sort(endpoints_.begin(), endpoints_.end(),
             [](const VisibleEndpoint& a, const VisibleEndpoint& b) {

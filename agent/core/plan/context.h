@@ -11,13 +11,13 @@
 
 namespace weft::plan {
 
-// A record that counts: its network is present and its node is not dead.
+// A record that counts: its network is present and its node is not gone.
 struct VisibleEndpoint {
   const Endpoint* record = nullptr;
   const Network* network = nullptr;
   uint16_t node = 0;
-  bool suspect = false;
-  const LocalEndpoint* local = nullptr;  // set if it is attached here
+  MemberState state = MemberState::alive;  // of its node
+  const LocalEndpoint* local = nullptr;    // set if it is attached here
 };
 
 // A NodeView with its names resolved.

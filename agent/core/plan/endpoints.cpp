@@ -11,7 +11,7 @@ namespace {
 struct Claim {
   weft_endpoint_key key;
   weft_endpoint value;
-  std::tuple<int, bool, int, std::string_view> rank;
+  std::tuple<int, MemberState, int, std::string_view> rank;
 };
 
 int order_of(EndpointState state) {
@@ -42,7 +42,7 @@ weft_endpoint at_node(uint16_t node, const Mac& mac, uint32_t local_ifindex) {
 class Claims {
  public:
   void add(uint32_t vni, const Address& a4, const Address& a6, const weft_endpoint& value,
-           const std::tuple<int, bool, int, std::string_view>& rank) {
+           const std::tuple<int, MemberState, int, std::string_view>& rank) {
     for (const Address& a : {a4, a6})
       if (!a.is_none()) claims_.push_back({key_of(vni, a), value, rank});
   }
@@ -115,24 +115,24 @@ void plan_endpoints(const Context& context, DesiredState& out) {
   for (const Network* n : context.present()) {
     weft_endpoint gateway{.service = WEFT_NO_SERVICE, .node = self.index};
     gateway.kind = WEFT_ENDPOINT_GATEWAY;
-    claims.add(n->vni, n->gateway4, n->gateway6, gateway, {0, false, 0, {}});
+    claims.add(n->vni, n->gateway4, n->gateway6, gateway, {0, MemberState::alive, 0, {}});
   }
   if (const Network* ingress = context.ingress(); ingress != nullptr) {
     if (self.host.ifindex != 0)
       claims.add(ingress->vni, self.host.address4, self.host.address6,
-                 at_node(self.index, self.host.mac, self.host.ifindex), {1, false, 0, self.id});
+                 at_node(self.index, self.host.mac, self.host.ifindex),
+                 {1, MemberState::alive, 0, self.id});
     for (const Member* m : context.others())
-      if (m->state != MemberState::dead)
+      if (m->state != MemberState::gone)
         claims.add(ingress->vni, m->ingress_address4, m->ingress_address6,
-                   at_node(m->index, m->host_mac, 0),
-                   {1, m->state == MemberState::suspect, 0, m->id});
+                   at_node(m->index, m->host_mac, 0), {1, m->state, 0, m->id});
   }
   for (const VisibleEndpoint& e : context.endpoints()) {
     const uint32_t ifindex = e.local != nullptr ? e.local->ifindex : 0;
     if (e.local != nullptr && ifindex == 0) continue;
     claims.add(e.network->vni, e.record->address4, e.record->address6,
                at_node(e.node, e.record->mac, ifindex),
-               {2, e.suspect, order_of(e.record->state), e.record->id});
+               {2, e.state, order_of(e.record->state), e.record->id});
   }
   claims.settle(out);
   plan_ports(context, out);

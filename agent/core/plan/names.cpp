@@ -46,9 +46,10 @@ dns::ServiceInput service_input(const Service& service, std::string_view network
 }
 
 dns::EndpointState state_of(const VisibleEndpoint& e) {
+  if (e.state == MemberState::dead) return dns::EndpointState::dead;
   if (e.record->state == EndpointState::starting) return dns::EndpointState::starting;
   if (e.record->state == EndpointState::draining) return dns::EndpointState::draining;
-  return e.suspect ? dns::EndpointState::suspect : dns::EndpointState::ready;
+  return e.state == MemberState::suspect ? dns::EndpointState::suspect : dns::EndpointState::ready;
 }
 
 dns::EndpointInput endpoint_input(const VisibleEndpoint& e, const Service* service) {

@@ -15,7 +15,12 @@
 // outlive the calls that are handed the view. Order never matters.
 namespace weft::plan {
 
-enum class MemberState : uint8_t { alive, suspect, dead };
+enum class MemberState : uint8_t {
+  alive,
+  suspect,
+  dead,  // its agent does not answer; its containers may well go on
+  gone,  // it left, or was removed
+};
 
 // The node's own endpoint in the ingress network: its overlay device and that device's far side.
 struct HostEndpoint {

@@ -12,12 +12,14 @@ namespace weft::plan {
 // Rules:
 //  - A network is present on the node while an endpoint of it is attached here; the ingress network
 //    always. Only present networks have entries, except `subnets`, which knows all.
-//  - Endpoints of dead or unknown members are hidden; those of suspect members stay reachable, but
-//    as backends they drain, unless their service has nothing better.
+//  - Endpoints of gone or unknown members are hidden. Those of suspect and dead members stay
+//    reachable, but as backends they drain: dead ones always (an agent that is being restarted
+//    looks dead, while its containers serve on), suspect ones unless their service has nothing
+//    better. Names of the dead are not answered.
 //  - A starting endpoint has an address but is no backend yet.
 //  - Two claims on one address: VIP before gateway before endpoint; among endpoints an alive node's
-//    before a suspect's, ready before starting before draining, then the smaller id. Among VIPs and
-//    published ports the smaller service id.
+//    before a suspect's before a dead one's, ready before starting before draining, then the
+//    smaller id. Among VIPs and published ports the smaller service id.
 DesiredState plan(const NodeView& view);
 
 // The names of the networks present on this node, sorted, for dns::NetworkNames::build.

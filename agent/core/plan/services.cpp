@@ -34,11 +34,13 @@ PlannedBackend backend_of(const VisibleEndpoint& e, lb::BackendState state) {
   if (e.local != nullptr) b.value.ifindex = e.local->ifindex;
   if (e.local != nullptr) b.value.flags |= WEFT_BACKEND_LOCAL;
   b.value.flags |= state == lb::BackendState::ready ? WEFT_BACKEND_READY : WEFT_BACKEND_DRAINING;
+  if (e.state == MemberState::dead) b.value.flags |= WEFT_BACKEND_LOST;
   return b;
 }
 
 // Backends of a service in one network. Suspect nodes' get no new flows while there are others; if
-// there are none, a suspicion is better than nothing.
+// there are none, a suspicion is better than nothing. Dead nodes' get none at all, but connections
+// that are open stay: an agent that is being restarted looks dead, and its containers serve on.
 std::vector<PlannedBackend> backends_of(const Context& context, const Service& service,
                                         uint32_t vni, bool local_only) {
   std::vector<const VisibleEndpoint*> candidates;
@@ -47,11 +49,13 @@ std::vector<PlannedBackend> backends_of(const Context& context, const Service& s
     if (e->network->vni != vni || e->record->state == EndpointState::starting) continue;
     if (local_only && e->local == nullptr) continue;
     candidates.push_back(e);
-    sure = sure || (e->record->state == EndpointState::ready && !e->suspect);
+    sure = sure || (e->record->state == EndpointState::ready && e->state == MemberState::alive);
   }
   std::vector<PlannedBackend> out;
   for (const VisibleEndpoint* e : candidates) {
-    const bool ready = e->record->state == EndpointState::ready && (!e->suspect || !sure);
+    const bool ready =
+        e->record->state == EndpointState::ready &&
+        (e->state == MemberState::alive || (e->state == MemberState::suspect && !sure));
     out.push_back(backend_of(*e, ready ? lb::BackendState::ready : lb::BackendState::draining));
   }
   // {node, mac} names a backend in the kernel; of two records with the same one the ready counts.

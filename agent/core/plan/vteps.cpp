@@ -97,7 +97,7 @@ void plan_vteps(const Context& context, DesiredState& out) {
   // Every node can be an entry of the routing mesh.
   if (context.ingress() != nullptr)
     for (const Member* m : context.others())
-      if (m->state != MemberState::dead) add_peer(context.ingress()->vni, m->underlay, m->index);
+      if (m->state != MemberState::gone) add_peer(context.ingress()->vni, m->underlay, m->index);
   sort_unique(out.peers);
 }
 

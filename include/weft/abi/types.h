@@ -197,6 +197,7 @@ WEFT_ABI(struct weft_slots, 8);
 #define WEFT_BACKEND_READY 0x01u    /* gets new flows */
 #define WEFT_BACKEND_DRAINING 0x02u /* keeps its flows */
 #define WEFT_BACKEND_LOCAL 0x04u    /* on this node */
+#define WEFT_BACKEND_LOST 0x08u     /* its agent does not answer: only TCP flows stay */
 struct weft_backend {
   __u8 mac[6];
   __u16 node;    /* index in `vteps` */
