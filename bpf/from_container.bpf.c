@@ -66,8 +66,8 @@ GLOBAL int to_service(struct __sk_buff* skb, struct packet* p, const struct weft
     if (view != p) return translate_error(skb, p, &work->quoted_packet, to, call);
     return translate(skb, p, to, call);
   }
-  work->tunnel = (struct tunnel){
-      .vni = port->vni, .node = backend->node, .hash = (__u32)call->hash};
+  work->tunnel =
+      (struct tunnel){.vni = port->vni, .node = backend->node, .hash = (__u32)call->hash};
   copy_mac(work->tunnel.mac, backend->mac);
   return encapsulate(skb, p, &work->tunnel);
 }
@@ -80,7 +80,8 @@ ALWAYS_INLINE int to_endpoint(struct __sk_buff* skb, struct packet* p, const str
   return to_client(skb, p, port, endpoint);
 }
 
-/* Not an address of its network: a published port of this node, or the outside, if the container may. */
+/* Not an address of its network: a published port of this node, or the outside, if the container
+ * may. */
 ALWAYS_INLINE int to_outside(struct __sk_buff* skb, struct packet* p,
                              const struct weft_port* port) {
   if (is_in_subnet(port, p)) return DROP(NO_ENDPOINT);
@@ -99,8 +100,8 @@ ALWAYS_INLINE int to_outside(struct __sk_buff* skb, struct packet* p,
   return TC_ACT_OK;
 }
 
-/* The answer of a backend goes back as the address that was called, to the node that the call came through.
- * NEXT: it is no such answer. */
+/* The answer of a backend goes back as the address that was called, to the node that the call came
+ * through. NEXT: it is no such answer. */
 GLOBAL int answer(struct __sk_buff* skb, struct packet* p, const struct weft_port* port) {
   if (!p || !port) return NEXT;
   struct scratch* work = get_scratch();
@@ -130,8 +131,8 @@ GLOBAL int answer(struct __sk_buff* skb, struct packet* p, const struct weft_por
   if (reply.node == weft_config.node) return mesh_out(skb, p);
   struct weft_vtep* vtep = find_vtep(reply.node);
   if (!vtep) return DROP(NO_ROUTE);
-  work->tunnel = (struct tunnel){
-      .vni = reply.vni, .node = reply.node, .hash = (__u32)hash_packet(p)};
+  work->tunnel =
+      (struct tunnel){.vni = reply.vni, .node = reply.node, .hash = (__u32)hash_packet(p)};
   copy_mac(work->tunnel.mac, vtep->host_mac);
   return encapsulate(skb, p, &work->tunnel);
 }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* tc ingress of the uplink: overlay packets of other nodes, and calls of published ports. All else passes. */
+/* tc ingress of the uplink: overlay packets of other nodes, and calls of published ports. All else
+ * passes. */
 #include "lib/receive.h"
 
 ALWAYS_INLINE int is_vxlan(void* data, void* end) {

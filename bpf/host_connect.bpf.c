@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* cgroup hooks of sockets: processes of the node itself that call a published port on 127.0.0.1, ::1 or an
- * address of the node are led to the ingress network's gateway, where from_container on the node's own
- * endpoint meets them. They keep seeing the peer that they called. */
-#include "lib/lb.h"
+/* cgroup hooks of sockets: processes of the node itself that call a published port on 127.0.0.1,
+ * ::1 or an address of the node are led to the ingress network's gateway, where from_container on
+ * the node's own endpoint meets them. They keep seeing the peer that they called. */
 #include "host_calls.bpf.h"
+#include "lib/lb.h"
 #include "node_addresses.bpf.h"
 
 #define STREAM 1
@@ -25,8 +25,8 @@ ALWAYS_INLINE int is_loopback(const union address* a) {
 
 /* What stands for "this node" in the address's family; 0: the family has none. */
 ALWAYS_INLINE int load_gateway(union address* gateway, int mapped) {
-  const volatile __u32* from = (const volatile __u32*)(mapped ? weft_config.host_gateway4
-                                                              : weft_config.host_gateway6);
+  const volatile __u32* from =
+      (const volatile __u32*)(mapped ? weft_config.host_gateway4 : weft_config.host_gateway6);
   gateway->word[0] = from[0];
   gateway->word[1] = from[1];
   gateway->word[2] = from[2];
@@ -57,7 +57,8 @@ ALWAYS_INLINE int lead(struct bpf_sock_addr* ctx, const union address* called, u
 }
 
 /* The address that the socket called, when its peer is where we led it. */
-ALWAYS_INLINE int recall(struct bpf_sock_addr* ctx, const union address* peer, union address* called) {
+ALWAYS_INLINE int recall(struct bpf_sock_addr* ctx, const union address* peer,
+                         union address* called) {
   union address gateway;
   int mapped = is_mapped(peer);
   if (!is_ours(ctx) || !load_gateway(&gateway, mapped)) return 0;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* XDP on the uplink: calls of published ports whose backend is on another node leave by the same port, before
- * the kernel has made an skb of them. Everything else passes to tc, which knows all of it. */
+/* XDP on the uplink: calls of published ports whose backend is on another node leave by the same
+ * port, before the kernel has made an skb of them. Everything else passes to tc, which knows all of
+ * it. */
 #include "lib/addresses.h"
 #include "lib/lb.h"
 #include "lib/mss.h"
@@ -38,7 +39,8 @@ ALWAYS_INLINE int from_outside(struct xdp_md* xdp, struct packet* p) {
   __u64 hash = hash_for(service, p);
   struct weft_backend* backend = pick(service, published->service, p, hash);
   if (!backend) return DROP(NO_BACKEND);
-  if (backend->flags & WEFT_BACKEND_LOCAL || published->flags & WEFT_PUBLISHED_HOST) return XDP_PASS;
+  if (backend->flags & WEFT_BACKEND_LOCAL || published->flags & WEFT_PUBLISHED_HOST)
+    return XDP_PASS;
   struct tunnel tunnel = {
       .vni = weft_config.ingress_vni, .node = backend->node, .hash = (__u32)hash};
   struct weft_vtep* vtep = find_vtep(tunnel.node);

@@ -19,8 +19,8 @@ const volatile enum weft_counter weft_counter_names __attribute__((used)) = 0;
 
 #define ALWAYS_INLINE static __attribute__((always_inline)) inline
 
-/* A function that the verifier checks once, on its own: pointers may be null there, and structs that cross
- * the call hold no pointers. */
+/* A function that the verifier checks once, on its own: pointers may be null there, and structs
+ * that cross the call hold no pointers. */
 #define GLOBAL __attribute__((noinline))
 
 #define likely(x) __builtin_expect(!!(x), 1)

@@ -27,8 +27,8 @@ ALWAYS_INLINE void count_received(__u32 node, __u32 bytes) {
   traffic->rx_bytes += bytes;
 }
 
-/* A flood of drops must not become a flood of events: of each reason, every CPU tells of its first ones, and
- * then of one in so many. */
+/* A flood of drops must not become a flood of events: of each reason, every CPU tells of its first
+ * ones, and then of one in so many. */
 #define EVENT_EVERY 64
 
 ALWAYS_INLINE void send_event(__u32 reason, const struct packet* packet, __u32 vni, __u32 ifindex,

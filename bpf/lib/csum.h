@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* Internet checksums (RFC 1071, RFC 1624), incremental and whole. Sums are kept unfolded in 64 bits. */
+/* Internet checksums (RFC 1071, RFC 1624), incremental and whole. Sums are kept unfolded in 64
+ * bits. */
 #pragma once
 #include "parse.h"
 
@@ -24,13 +25,11 @@ ALWAYS_INLINE __u64 address_difference(const union address* from, const union ad
   return sum;
 }
 
-ALWAYS_INLINE __u64 port_difference(__be16 from, __be16 to) {
-  return (__u64)(__u16)~from + to;
-}
+ALWAYS_INLINE __u64 port_difference(__be16 from, __be16 to) { return (__u64)(__u16)~from + to; }
 
 /* RFC 1624 equation 3 on a checksum in the packet. */
 ALWAYS_INLINE void update_checksum(__u16* field, __u64 difference) {
-  *field = ~fold((__u64)(__u16)~*field + difference);
+  *field = ~fold((__u64)(__u16) ~*field + difference);
 }
 
 /* One's-complement sum of `words` 16-bit words at `data`; the caller has checked the bounds. */
@@ -45,8 +44,9 @@ ALWAYS_INLINE __u64 sum_address(const union address* a) {
   return (__u64)a->word[0] + a->word[1] + a->word[2] + a->word[3];
 }
 
-/* Corrects the transport checksum in the packet for changed addresses (part of the pseudo header) and
- * ports, whatever the state of the skb (partial, complete, segmentation). Packet pointers are invalid after. */
+/* Corrects the transport checksum in the packet for changed addresses (part of the pseudo header)
+ * and ports, whatever the state of the skb (partial, complete, segmentation). Packet pointers are
+ * invalid after. */
 ALWAYS_INLINE int correct_transport(struct __sk_buff* skb, const struct packet* p,
                                     __u64 address_sum, __u64 port_sum) {
   __u32 offset = 0;

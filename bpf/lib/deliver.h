@@ -26,8 +26,8 @@ ALWAYS_INLINE const __u8* port_address(const struct weft_port* port, __u8 family
   return family == 4 ? port->address4 : port->address6;
 }
 
-/* The destination MAC is the container's already. redirect_peer crosses into another namespace only, so the
- * node's own endpoint takes the ordinary way over its veth. */
+/* The destination MAC is the container's already. redirect_peer crosses into another namespace
+ * only, so the node's own endpoint takes the ordinary way over its veth. */
 ALWAYS_INLINE int deliver(struct __sk_buff* skb, const struct weft_port* port) {
   count(WEFT_COUNT_LOCAL);
   if (port->flags & WEFT_PORT_HOST) return bpf_redirect(port->ifindex, 0);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* To another node: VXLAN (RFC 7348) from the node's template straight to the uplink, or by the kernel's
- * device where the fast way cannot serve. */
+/* To another node: VXLAN (RFC 7348) from the node's template straight to the uplink, or by the
+ * kernel's device where the fast way cannot serve. */
 #pragma once
 #include "outer.h"
 
@@ -26,14 +26,15 @@ ALWAYS_INLINE int write_destination_mac(struct __sk_buff* skb, const __u8* mac) 
   return 0;
 }
 
-/* Can the fast way carry this packet? Segments of UDP cannot (their outer header would be wrong). */
+/* Can the fast way carry this packet? Segments of UDP cannot (their outer header would be wrong).
+ */
 ALWAYS_INLINE int is_fast(const struct __sk_buff* skb, const struct packet* p,
                           const struct weft_vtep* vtep) {
   return vtep->flags & WEFT_VTEP_FAST && (!skb->gso_size || p->protocol == IPPROTO_TCP);
 }
 
-#define GROW_FLAGS                                               \
-  (BPF_F_ADJ_ROOM_ENCAP_L3_IPV4 | BPF_F_ADJ_ROOM_ENCAP_L4_UDP |  \
+#define GROW_FLAGS                                              \
+  (BPF_F_ADJ_ROOM_ENCAP_L3_IPV4 | BPF_F_ADJ_ROOM_ENCAP_L4_UDP | \
    BPF_F_ADJ_ROOM_ENCAP_L2(ETH_BYTES) | BPF_F_ADJ_ROOM_ENCAP_L2_ETH)
 
 /* Sends the packet to a node; its addresses stay as they are. TOO_BIG leaves it unchanged. */
@@ -46,8 +47,7 @@ GLOBAL int encapsulate(struct __sk_buff* skb, struct packet* p, const struct tun
   __u64 flags = GROW_FLAGS;
   if (skb->gso_size) {
     /* Without FIXED_GSO the kernel makes the segments smaller by what we add. */
-    if (skb->gso_size + (p->l4 - p->l3) + p->tcp_bytes <= most)
-      flags |= BPF_F_ADJ_ROOM_FIXED_GSO;
+    if (skb->gso_size + (p->l4 - p->l3) + p->tcp_bytes <= most) flags |= BPF_F_ADJ_ROOM_FIXED_GSO;
   } else if (unlikely(skb->len - ETH_BYTES > most)) {
     if (p->dont_fragment) {
       p->too_big_mtu = most;

@@ -4,7 +4,8 @@
 #include "flows.bpf.h"
 #include "lb.h"
 
-/* Client ports that are tried when the container already has a connection with the client's own port. */
+/* Client ports that are tried when the container already has a connection with the client's own
+ * port. */
 #define FLOW_CANDIDATES 4
 #define aligned_flow struct weft_flow __attribute__((aligned(8)))
 
@@ -18,7 +19,9 @@ struct flow_place {
   __u32 pad;
 };
 
-ALWAYS_INLINE struct weft_flow_set* find_set(__u32 set) { return bpf_map_lookup_elem(&flows, &set); }
+ALWAYS_INLINE struct weft_flow_set* find_set(__u32 set) {
+  return bpf_map_lookup_elem(&flows, &set);
+}
 
 ALWAYS_INLINE __u64 hash_seen(const struct weft_flow* flow) {
   const __u64* half = (const __u64*)flow->client;
@@ -39,8 +42,7 @@ ALWAYS_INLINE int same_seen(const struct weft_flow* a, const struct weft_flow* b
 
 ALWAYS_INLINE int same_called(const struct weft_flow* a, const struct weft_flow* b) {
   const __u64 *x = (const __u64*)a->vip, *y = (const __u64*)b->vip;
-  return x[0] == y[0] && x[1] == y[1] &&
-         *(const __u32*)&a->vip_port == *(const __u32*)&b->vip_port;
+  return x[0] == y[0] && x[1] == y[1] && *(const __u32*)&a->vip_port == *(const __u32*)&b->vip_port;
 }
 
 ALWAYS_INLINE int find_flow(const struct weft_flow* wanted, struct flow_place* place) {
@@ -91,8 +93,8 @@ ALWAYS_INLINE __u32 choose_way(const struct weft_flow_set* set, __u32 seen) {
   return best;
 }
 
-/* Two CPUs may want one way: the tag is claimed first, and the loser does without an entry; its flow's next
- * packet tries again. */
+/* Two CPUs may want one way: the tag is claimed first, and the loser does without an entry; its
+ * flow's next packet tries again. */
 GLOBAL int insert_flow(const struct weft_flow* flow, const struct flow_place* place) {
   if (!flow || !place) return -1;
   struct weft_flow_set* set = find_set(place->set);
@@ -127,8 +129,8 @@ ALWAYS_INLINE void touch_flow(struct weft_flow_set* set, __u32 way, const struct
   if (flags != flow->flags) flow->flags = flags;
 }
 
-/* Finds the flow under one of its later candidates. On FLOW_NONE wanted->client_port is the first that is
- * free and *place where to insert; place->tag is 0 when there is none. */
+/* Finds the flow under one of its later candidates. On FLOW_NONE wanted->client_port is the first
+ * that is free and *place where to insert; place->tag is 0 when there is none. */
 GLOBAL int find_candidate(struct weft_flow* wanted, struct flow_place* place, __u32 first_taken) {
   if (!wanted || !place) return FLOW_NONE;
   struct flow_place at = {}, vacant = {};

@@ -20,7 +20,8 @@ GLOBAL int resolve_fragment(struct packet* p, __u32 vni) {
   if (!known) return DROP(FRAGMENT);
   p->source_port = known->source_port;
   p->destination_port = known->destination_port;
-  /* Only requests are fragmented towards a service and only replies from one; the type is not needed again. */
+  /* Only requests are fragmented towards a service and only replies from one; the type is not
+   * needed again. */
   if (p->protocol == IPPROTO_ICMP) p->icmp_type = p->source_port ? ECHO_REQUEST4 : ECHO_REPLY4;
   if (p->protocol == IPPROTO_ICMPV6) p->icmp_type = p->source_port ? ECHO_REQUEST6 : ECHO_REPLY6;
   return 0;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* The flow hash. Nodes must agree on it: the entry node picks with it and the backend's node recomputes
- * the choice. Multiply-and-fold rounds over 64-bit words; not keyed, a collision costs balance, never safety. */
+/* The flow hash. Nodes must agree on it: the entry node picks with it and the backend's node
+ * recomputes the choice. Multiply-and-fold rounds over 64-bit words; not keyed, a collision costs
+ * balance, never safety. */
 #pragma once
 #include "parse.h"
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* ICMP errors about service flows (RFC 792, RFC 4443): the packet that they quote tells the flow. The quoted
- * headers are translated too, or the receiver could not find its socket. */
+/* ICMP errors about service flows (RFC 792, RFC 4443): the packet that they quote tells the flow.
+ * The quoted headers are translated too, or the receiver could not find its socket. */
 #pragma once
 #include "service.h"
 
@@ -52,9 +52,9 @@ GLOBAL int parse_quoted(struct __sk_buff* skb, const struct packet* p, struct pa
   return WEFT_DROP_PROTOCOL;
 }
 
-/* Writes new addresses and ports into the quoted packet and new addresses around it. The quoted transport
- * checksum stays: what it covers is not all there. An error is whole in the skb (the kernel makes it so),
- * hence plain writes. */
+/* Writes new addresses and ports into the quoted packet and new addresses around it. The quoted
+ * transport checksum stays: what it covers is not all there. An error is whole in the skb (the
+ * kernel makes it so), hence plain writes. */
 GLOBAL int rewrite_error(struct __sk_buff* skb, struct packet* p, const struct packet* q,
                          const struct tuple* outer, const struct tuple* quoted) {
   if (!p || !q || !outer || !quoted) return DROP(REWRITE);
@@ -62,8 +62,8 @@ GLOBAL int rewrite_error(struct __sk_buff* skb, struct packet* p, const struct p
   void* end = packet_end(skb);
   void* ip = data + (p->l3 & OFFSET_MASK);
   __u64 sum = ports_difference(q, quoted);
-  /* IPv4: the quoted header's own checksum balances its addresses. One packet after the other, so that they
-   * share their room on the stack. */
+  /* IPv4: the quoted header's own checksum balances its addresses. One packet after the other, so
+   * that they share their room on the stack. */
   __u64 difference = tuple_difference(p, outer);
   if (p->family == 6) sum += difference;
   if (write_addresses(ip, end, p->family, outer, difference)) return DROP(REWRITE);
@@ -89,7 +89,8 @@ GLOBAL int rewrite_error(struct __sk_buff* skb, struct packet* p, const struct p
   return 0;
 }
 
-/* Turns the quoted answer of a service into the call that it belongs to: pick and flow know that one. */
+/* Turns the quoted answer of a service into the call that it belongs to: pick and flow know that
+ * one. */
 ALWAYS_INLINE void turn(const struct packet* q, struct packet* call) {
   call->source = q->destination;
   call->destination = q->source;
@@ -101,8 +102,8 @@ ALWAYS_INLINE void turn(const struct packet* q, struct packet* call) {
   call->icmp_type = is_echo_reply(q) ? (q->family == 4 ? ECHO_REQUEST4 : ECHO_REQUEST6) : 0;
 }
 
-/* The packet by which a call is known: the packet itself, or what an ICMP error quotes, turned round. 0: it
- * quotes nothing usable. */
+/* The packet by which a call is known: the packet itself, or what an ICMP error quotes, turned
+ * round. 0: it quotes nothing usable. */
 ALWAYS_INLINE struct packet* view_of_call(struct __sk_buff* skb, struct packet* p,
                                           struct scratch* work) {
   if (likely(!is_icmp_error(p))) return p;
@@ -113,8 +114,8 @@ ALWAYS_INLINE struct packet* view_of_call(struct __sk_buff* skb, struct packet* 
   return &work->turned;
 }
 
-/* An error about what the container answered comes to the called address; `called` is the call's view. Finds
- * the flow and delivers the error to the container. */
+/* An error about what the container answered comes to the called address; `called` is the call's
+ * view. Finds the flow and delivers the error to the container. */
 GLOBAL int translate_error(struct __sk_buff* skb, struct packet* p, const struct packet* q,
                            const struct weft_port* port, const struct call* call) {
   struct scratch* work = get_scratch();

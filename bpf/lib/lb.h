@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* Picks the backend of a flow. The same packet gives the same slot on every node; state is kept only for
- * TCP flows of slots that moved lately. */
+/* Picks the backend of a flow. The same packet gives the same slot on every node; state is kept
+ * only for TCP flows of slots that moved lately. */
 #pragma once
 #include "backends.bpf.h"
 #include "count.h"
@@ -58,8 +58,8 @@ ALWAYS_INLINE int find_slot(const struct weft_service* service, __u64 hash,
   return 0;
 }
 
-/* The choice made for this flow since its slot moved: the backend's offset, or WEFT_SLOT_NONE. A SYN
- * stores `offset` instead. */
+/* The choice made for this flow since its slot moved: the backend's offset, or WEFT_SLOT_NONE. A
+ * SYN stores `offset` instead. */
 GLOBAL __u32 cached_choice(__u64 hash, __u32 service, __u32 offset, __u32 store) {
   __u64 tag = hash_round(hash, service) | 1;
   __u32 index = (tag >> 20) & (WEFT_CACHE_SETS - 1);

@@ -15,7 +15,8 @@
 ALWAYS_INLINE int is_host_gateway(const union address* a) {
   const volatile __u32* four = (const volatile __u32*)weft_config.host_gateway4;
   const volatile __u32* six = (const volatile __u32*)weft_config.host_gateway6;
-  if (a->word[3] == four[3] && a->word[2] == four[2] && a->word[1] == 0 && a->word[0] == 0) return 1;
+  if (a->word[3] == four[3] && a->word[2] == four[2] && a->word[1] == 0 && a->word[0] == 0)
+    return 1;
   return a->word[3] == six[3] && a->word[2] == six[2] && a->word[1] == six[1] &&
          a->word[0] == six[0];
 }
@@ -31,7 +32,8 @@ ALWAYS_INLINE struct weft_published* find_called(const struct packet* p) {
   return find_published(&p->destination, p->destination_port, p->protocol);
 }
 
-GLOBAL int mesh_in(struct __sk_buff* skb, struct packet* p, const struct weft_published* published) {
+GLOBAL int mesh_in(struct __sk_buff* skb, struct packet* p,
+                   const struct weft_published* published) {
   if (!p || !published) return DROP(NO_BACKEND);
   struct scratch* work = get_scratch();
   struct weft_service* service = find_service(published->service);
@@ -62,8 +64,8 @@ GLOBAL int mesh_in(struct __sk_buff* skb, struct packet* p, const struct weft_pu
     struct weft_vtep* vtep = find_vtep(backend->node);
     if (vtep && hold_mss(skb, p, inner_mtu(vtep))) return DROP(REWRITE);
   }
-  work->tunnel = (struct tunnel){
-      .vni = call->vni, .node = backend->node, .hash = (__u32)call->hash};
+  work->tunnel =
+      (struct tunnel){.vni = call->vni, .node = backend->node, .hash = (__u32)call->hash};
   copy_mac(work->tunnel.mac, backend->mac);
   return encapsulate(skb, p, &work->tunnel);
 }
@@ -79,8 +81,7 @@ ALWAYS_INLINE int to_overlay_client(struct __sk_buff* skb, const struct packet* 
 }
 
 ALWAYS_INLINE int to_underlay(struct __sk_buff* skb, struct packet* p) {
-  struct bpf_fib_lookup route = {.ifindex = weft_config.uplink_ifindex,
-                                 .l4_protocol = p->protocol};
+  struct bpf_fib_lookup route = {.ifindex = weft_config.uplink_ifindex, .l4_protocol = p->protocol};
   if (p->family == 4) {
     route.family = FAMILY4;
     route.ipv4_src = p->source.word[3];
@@ -107,7 +108,8 @@ ALWAYS_INLINE int to_underlay(struct __sk_buff* skb, struct packet* p) {
   return found == BPF_FIB_LKUP_RET_FRAG_NEEDED ? DROP(TOO_BIG) : DROP(NO_ROUTE);
 }
 
-/* An answer leaves the mesh by the node where the call came in. Its source is the called address again. */
+/* An answer leaves the mesh by the node where the call came in. Its source is the called address
+ * again. */
 GLOBAL int mesh_out(struct __sk_buff* skb, struct packet* p) {
   if (!p) return DROP(MESH_REPLY);
   struct weft_subnet_key key = {.prefix_bits = 128};

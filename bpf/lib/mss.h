@@ -8,8 +8,9 @@
 #define TCP_OPTION_MSS 2
 #define MAX_TCP_OPTIONS 6 /* senders put the MSS first or among the first */
 
-/* `mtu`: largest IP packet that passes. Returns what the TCP checksum must be corrected by, 0 for nothing: an
- * skb whose checksum is still to be made is corrected in another way than a finished one. */
+/* `mtu`: largest IP packet that passes. Returns what the TCP checksum must be corrected by, 0 for
+ * nothing: an skb whose checksum is still to be made is corrected in another way than a finished
+ * one. */
 ALWAYS_INLINE __u32 clamp_mss(void* data, void* end, const struct packet* p, __u32 mtu) {
   __u8* tcp = data + (p->l4 & OFFSET_MASK);
   __u32 most = mtu - 20 - (p->family == 4 ? IP4_BYTES : IP6_BYTES);

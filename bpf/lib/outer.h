@@ -14,8 +14,8 @@
 
 struct tunnel {
   __u32 vni;
-  __u32 node;   /* index in vteps */
-  __u32 hash;   /* of the inner flow: outer source port */
+  __u32 node;  /* index in vteps */
+  __u32 hash;  /* of the inner flow: outer source port */
   __u8 mac[6]; /* inner destination */
   __u8 mark;   /* WEFT_VXLAN_* */
   __u8 pad;
@@ -26,12 +26,14 @@ ALWAYS_INLINE struct weft_vtep* find_vtep(__u32 node) {
   return vtep && vtep->flags & WEFT_VTEP_KNOWN ? vtep : 0;
 }
 
-/* The largest inner IP packet for a node: outer IP, UDP and VXLAN and the inner Ethernet header come on top. */
+/* The largest inner IP packet for a node: outer IP, UDP and VXLAN and the inner Ethernet header
+ * come on top. */
 ALWAYS_INLINE __u32 inner_mtu(const struct weft_vtep* vtep) {
   return vtep->mtu_bytes - WEFT_OUTER_BYTES;
 }
 
-/* Writes the 50 outer bytes at `outer`; the caller has checked the bounds. `ip_bytes`: outer IP packet. */
+/* Writes the 50 outer bytes at `outer`; the caller has checked the bounds. `ip_bytes`: outer IP
+ * packet. */
 ALWAYS_INLINE void write_outer(void* outer, const struct weft_vtep* vtep, const struct tunnel* to,
                                __u32 ip_bytes) {
   const __u64* from = (const __u64*)vtep->header;
@@ -51,4 +53,3 @@ ALWAYS_INLINE void write_outer(void* outer, const struct weft_vtep* vtep, const 
   *(__be16*)(outer + 38) = ip_bytes > 0xffff ? 0 : bpf_htons(ip_bytes - IP4_BYTES);
   *(__be32*)(outer + VXLAN_VNI) = bpf_htonl(to->vni << 8 | to->mark);
 }
-

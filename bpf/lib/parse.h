@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* One cursor for tc and XDP: reads Ethernet, IPv4, IPv6 and the ports once, into 16-byte addresses. */
+/* One cursor for tc and XDP: reads Ethernet, IPv4, IPv6 and the ports once, into 16-byte addresses.
+ */
 #pragma once
 #include <linux/in.h>
 #include <linux/ip.h>
@@ -12,7 +13,8 @@
 #define ETH_BYTES 14u
 #define IP4_BYTES 20u
 #define IP6_BYTES 40u
-#define OFFSET_MASK 0x1ffu /* headers begin within the first 512 bytes; bounds the verifier's view */
+#define OFFSET_MASK \
+  0x1ffu /* headers begin within the first 512 bytes; bounds the verifier's view */
 #define MAX_EXTENSIONS 4
 
 /* 16 bytes with the alignment that makes copies and compares two words. */

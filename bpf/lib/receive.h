@@ -8,9 +8,10 @@
 struct arrival {
   union address from; /* outer source */
   __u32 vni;
-  __u32 frame; /* where the inner frame begins: WEFT_OUTER_BYTES, or 0 when the kernel decapsulated */
-  __u32 node;  /* the sender */
-  __u8 mark;   /* WEFT_VXLAN_* */
+  __u32
+      frame; /* where the inner frame begins: WEFT_OUTER_BYTES, or 0 when the kernel decapsulated */
+  __u32 node; /* the sender */
+  __u8 mark;  /* WEFT_VXLAN_* */
 };
 
 ALWAYS_INLINE int find_sender(struct arrival* arrival) {
@@ -23,7 +24,8 @@ ALWAYS_INLINE int find_sender(struct arrival* arrival) {
   return 0;
 }
 
-/* For an address that is not the endpoint's own: a VIP, or a published port of the node that was called. */
+/* For an address that is not the endpoint's own: a VIP, or a published port of the node that was
+ * called. */
 ALWAYS_INLINE int receive_call(struct __sk_buff* skb, struct packet* p, struct weft_port* port,
                                const struct arrival* arrival) {
   struct scratch* work = get_scratch();

@@ -24,8 +24,8 @@ ALWAYS_INLINE void write_address(void* at, const union address* a, __u8 family) 
   words[3] = a->word[3];
 }
 
-/* Writes new addresses into the IP header at `ip` and corrects its own checksum. Each family has a bounds check
- * of its own: older verifiers do not see that a common one depends on the family. */
+/* Writes new addresses into the IP header at `ip` and corrects its own checksum. Each family has a
+ * bounds check of its own: older verifiers do not see that a common one depends on the family. */
 ALWAYS_INLINE int write_addresses(void* ip, void* end, __u8 family, const struct tuple* to,
                                   __u64 difference) {
   if (family == 4) {

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* Both ends of a service flow: at the backend's node the called address becomes the container's, and back. */
+/* Both ends of a service flow: at the backend's node the called address becomes the container's,
+ * and back. */
 #pragma once
 #include "deliver.h"
 #include "encap.h"
@@ -28,8 +29,8 @@ struct tracking {
   __u8 pad;
 } __attribute__((aligned(8)));
 
-/* What does not fit on the 512 bytes of stack that all frames share. Programs of one CPU do not interrupt
- * each other. Private to each object: neither pinned nor shared. */
+/* What does not fit on the 512 bytes of stack that all frames share. Programs of one CPU do not
+ * interrupt each other. Private to each object: neither pinned nor shared. */
 struct scratch {
   struct packet packet;
   struct call call;
@@ -60,8 +61,8 @@ ALWAYS_INLINE int is_carried(const struct packet* p) {
           (p->protocol == IPPROTO_ICMP || p->protocol == IPPROTO_ICMPV6));
 }
 
-/* Segments of UDP, and IPv6 on kernels that cannot change the skb's protocol, are decapsulated by the
- * kernel's VXLAN device; from_overlay meets them again. */
+/* Segments of UDP, and IPv6 on kernels that cannot change the skb's protocol, are decapsulated by
+ * the kernel's VXLAN device; from_overlay meets them again. */
 ALWAYS_INLINE int needs_kernel(const struct __sk_buff* skb, const struct packet* p,
                                const struct weft_port* port) {
   if (skb->gso_size && (p->protocol != IPPROTO_TCP || port->flags & WEFT_PORT_HOST)) return 1;
@@ -124,8 +125,8 @@ ALWAYS_INLINE int is_known_to(const struct weft_backend* other, const struct pac
   return match == FLOW_SAME;
 }
 
-/* Passes a packet of an unknown flow to the other backend, or says that this one is on the node and knows
- * the flow. NEXT: the packet stays. */
+/* Passes a packet of an unknown flow to the other backend, or says that this one is on the node and
+ * knows the flow. NEXT: the packet stays. */
 GLOBAL int second_chance(struct __sk_buff* skb, struct packet* p, const struct weft_port* port,
                          const struct call* call, struct tracking* other_track) {
   if (!p || !port || !call || !other_track) return NEXT;
@@ -223,8 +224,8 @@ struct reply {
 };
 
 /* A container's answer in a service flow: how it goes back. */
-ALWAYS_INLINE int find_reply(const struct packet* p, const struct weft_port* port,
-                             struct tuple* to, struct reply* reply) {
+ALWAYS_INLINE int find_reply(const struct packet* p, const struct weft_port* port, struct tuple* to,
+                             struct reply* reply) {
   aligned_flow wanted = {.client_port = p->destination_port,
                          .container_port = p->source_port,
                          .port_id = port->id,

@@ -1,16 +1,16 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* "Fragmentation needed" (RFC 1191) and "packet too big" (RFC 8201) to the sender of a packet that the overlay
- * cannot carry whole. */
+/* "Fragmentation needed" (RFC 1191) and "packet too big" (RFC 8201) to the sender of a packet that
+ * the overlay cannot carry whole. */
 #pragma once
 #include "rewrite.h"
 
 #define ICMP_HEADER 8u
-#define QUOTE4 68u  /* the longest IPv4 header and 8 bytes: whatever the options, enough */
+#define QUOTE4 68u /* the longest IPv4 header and 8 bytes: whatever the options, enough */
 #define QUOTE6 128u
 
-/* A transport checksum that is still to be made (partial) covers everything from the transport header to the
- * end, so its making will change bytes that we quote. Tells whether it is, by a change that only a finished
- * checksum shows. */
+/* A transport checksum that is still to be made (partial) covers everything from the transport
+ * header to the end, so its making will change bytes that we quote. Tells whether it is, by a
+ * change that only a finished checksum shows. */
 ALWAYS_INLINE int is_partial(struct __sk_buff* skb, const struct packet* p, __u16* seed) {
   if (p->protocol != IPPROTO_TCP && p->protocol != IPPROTO_UDP) return 0;
   __u32 at = p->l4 + (p->protocol == IPPROTO_TCP ? 16 : 6);
@@ -51,7 +51,8 @@ ALWAYS_INLINE void write_headers(void* data, const struct packet* p) {
   }
 }
 
-/* Answers from the address that was called. The packet itself is gone: what is sent back quotes its front. */
+/* Answers from the address that was called. The packet itself is gone: what is sent back quotes its
+ * front. */
 GLOBAL int send_too_big(struct __sk_buff* skb, const struct packet* p, __u32 mtu) {
   if (!p) return DROP(TOO_BIG);
   __u32 header = p->family == 4 ? IP4_BYTES : IP6_BYTES;
@@ -73,16 +74,15 @@ GLOBAL int send_too_big(struct __sk_buff* skb, const struct packet* p, __u32 mtu
     *(__be32*)icmp = bpf_htonl(3 << 24 | 4 << 16);
     ((__be32*)icmp)[1] = bpf_htonl(mtu);
     sum = sum_words(icmp, (ICMP_HEADER + IP4_BYTES) / 2);
-    if (!partial)
-      sum += sum_words(icmp + (ICMP_HEADER + IP4_BYTES) / 2, (QUOTE4 - IP4_BYTES) / 2);
+    if (!partial) sum += sum_words(icmp + (ICMP_HEADER + IP4_BYTES) / 2, (QUOTE4 - IP4_BYTES) / 2);
   } else {
     if ((void*)icmp + ICMP_HEADER + QUOTE6 > end) return DROP(TOO_BIG);
     *(__be32*)icmp = bpf_htonl(2 << 24);
     ((__be32*)icmp)[1] = bpf_htonl(mtu);
-    if (!partial)
-      sum = sum_words(icmp + (ICMP_HEADER + IP6_BYTES) / 2, (QUOTE6 - IP6_BYTES) / 2);
-    sum += sum_words(icmp, (ICMP_HEADER + IP6_BYTES) / 2) + sum_address(&p->source) + sum_address(&p->destination) +
-          bpf_htonl(ICMP_HEADER + QUOTE6) + bpf_htonl(IPPROTO_ICMPV6);
+    if (!partial) sum = sum_words(icmp + (ICMP_HEADER + IP6_BYTES) / 2, (QUOTE6 - IP6_BYTES) / 2);
+    sum += sum_words(icmp, (ICMP_HEADER + IP6_BYTES) / 2) + sum_address(&p->source) +
+           sum_address(&p->destination) + bpf_htonl(ICMP_HEADER + QUOTE6) +
+           bpf_htonl(IPPROTO_ICMPV6);
   }
   /* Once made, the quoted checksum brings its range to the complement of what it started from. */
   if (partial) sum += (__u16)~seed;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* What helpers return: an action of the hook (TC_ACT_*, XDP_*), or a drop reason as a negative number. The
- * entry function alone turns the latter into an action. */
+/* What helpers return: an action of the hook (TC_ACT_*, XDP_*), or a drop reason as a negative
+ * number. The entry function alone turns the latter into an action. */
 #pragma once
 #include "count.h"
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 # The programs that a lab needs, and the tests that drive it.
 add_library(weft_test_lab STATIC ../harness/lab.cpp)
 target_link_libraries(weft_test_lab PUBLIC weft_base PRIVATE weft_options)

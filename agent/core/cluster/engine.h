@@ -185,6 +185,7 @@ class Engine {
   void on_relay(Instant now, const wire::Relay& relay, Sink& sink);
   void on_nack(uint32_t probe);
   void start_round(Instant now);
+  void probe_successor(Instant now);
   void start_probe(Instant now, Member& member, bool confirming);
   void escalate(Instant now, uint32_t number, Probe& probe);
   void finish_failed(Instant now, const Probe& probe);
