@@ -141,6 +141,7 @@ void Agent::on_assignment(const api::Assignment& assignment) {
     }
   }
   sync_gossip();
+  for (Waiting& late : std::exchange(waiting_, {})) settle_attachment(std::move(late));
   sync_tasks();
   plan_soon();
 }

@@ -73,6 +73,7 @@ class Agent {
   void forget_gone_containers();
   AttachmentNetwork network_of(const Attachment& wanted) const;
   void attach_by_request(const api::EndpointAttachRequest& request, Reply reply);
+  Result<> attach_allocated(api::Endpoint& endpoint, const api::EndpointAttachRequest& request);
   void detach_by_request(const std::string& name, Reply reply);
   Result<api::Endpoint> find_endpoint(const std::string& name) const;
   api::EndpointList list_endpoints(const api::EndpointListRequest& request) const;
@@ -126,8 +127,17 @@ class Agent {
   std::unique_ptr<GossipShell> gossip_;
   std::unique_ptr<Tasks> tasks_;
   std::unique_ptr<Session> session_;
+  // Attachments whose network has not been told of yet: asked again at each assignment.
+  struct Waiting {
+    api::Endpoint endpoint;
+    api::EndpointAttachRequest request;
+    Reply reply;
+    Instant until;
+  };
+  void settle_attachment(Waiting waiting);
+  std::vector<Waiting> waiting_;
   io::Watch monitor_watch_;
-  io::Timer plan_timer_, save_timer_, retry_timer_, refresh_timer_;
+  io::Timer plan_timer_, save_timer_, retry_timer_, waiting_timer_;
 };
 
 }  // namespace weft::node

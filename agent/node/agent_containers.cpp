@@ -10,6 +10,8 @@ namespace weft::node {
 
 namespace {
 
+constexpr auto network_wait = 5s;
+
 template <typename T>
 bool parse_into(const std::string& text, T& out) {
   if (text.empty()) return false;
@@ -208,39 +210,58 @@ void Agent::attach_by_request(const api::EndpointAttachRequest& request, Reply r
               "this node is in no cluster yet: `weft cluster init` or `weft cluster join`"));
   api::AllocateEndpointRequest allocate;
   *allocate.mutable_attach() = request;
-  session_->call(
-      "AllocateEndpoint", allocate.SerializeAsString(),
-      [this, request, reply](Result<std::string> answer) {
-        if (!answer) return reply(std::move(answer));
-        api::Endpoint endpoint;
-        if (!endpoint.ParseFromString(*answer))
-          return reply(Error("the manager's answer is damaged"));
-        auto attached = [&]() -> Result<> {
-          // The network's description travels in the assignment that was sent before this answer.
-          const auto network = known_.networks.find(endpoint.network_id());
-          if (network == known_.networks.end())
-            return Error(ErrorCode::unavailable, "the network is not known here yet: try again");
-          Attachment wanted;
-          wanted.endpoint_id = endpoint.id();
-          wanted.network_id = endpoint.network_id();
-          wanted.netns = request.netns();
-          wanted.interface = request.interface();
-          parse_into(endpoint.address4(), wanted.address4);
-          parse_into(endpoint.address6(), wanted.address6);
-          wanted.mac = TRY(Mac::parse(endpoint.mac()));
-          wanted.mtu_bytes = network->second.mtu_bytes();
-          known_.endpoints[endpoint.id()] = endpoint;
-          endpoint.set_interface(TRY(attach(std::move(wanted))).interface);
-          known_.endpoints[endpoint.id()] = endpoint;
-          return Ok;
-        }();
-        if (attached) return reply(endpoint.SerializeAsString());
-        api::ReleaseEndpointRequest release;
-        release.set_endpoint_id(endpoint.id());
-        known_.endpoints.erase(endpoint.id());
-        session_->call("ReleaseEndpoint", release.SerializeAsString(), [](Result<std::string>) {});
-        reply(std::move(attached).error());
-      });
+  session_->call("AllocateEndpoint", allocate.SerializeAsString(),
+                 [this, request, reply](Result<std::string> answer) {
+                   if (!answer) return reply(std::move(answer));
+                   Waiting waiting;
+                   if (!waiting.endpoint.ParseFromString(*answer))
+                     return reply(Error("the manager's answer is damaged"));
+                   waiting.request = request;
+                   waiting.reply = reply;
+                   waiting.until = loop_.now() + network_wait;
+                   settle_attachment(std::move(waiting));
+                 });
+}
+
+// The address is ours; the description of the network may come a moment later, with an assignment.
+void Agent::settle_attachment(Waiting waiting) {
+  if (!known_.networks.contains(waiting.endpoint.network_id()) && loop_.now() < waiting.until) {
+    waiting_.push_back(std::move(waiting));
+    waiting_timer_ = loop_.after(network_wait, [this] {
+      for (Waiting& late : std::exchange(waiting_, {})) settle_attachment(std::move(late));
+    });
+    return;
+  }
+  api::Endpoint& endpoint = waiting.endpoint;
+  if (auto attached = attach_allocated(endpoint, waiting.request); !attached) {
+    api::ReleaseEndpointRequest release;
+    release.set_endpoint_id(endpoint.id());
+    known_.endpoints.erase(endpoint.id());
+    session_->call("ReleaseEndpoint", release.SerializeAsString(), [](Result<std::string>) {});
+    return waiting.reply(std::move(attached).error());
+  }
+  waiting.reply(endpoint.SerializeAsString());
+}
+
+Result<> Agent::attach_allocated(api::Endpoint& endpoint,
+                                 const api::EndpointAttachRequest& request) {
+  const auto network = known_.networks.find(endpoint.network_id());
+  if (network == known_.networks.end())
+    return Error(ErrorCode::unavailable,
+                 "the manager has not told this node of the network: try again");
+  Attachment wanted;
+  wanted.endpoint_id = endpoint.id();
+  wanted.network_id = endpoint.network_id();
+  wanted.netns = request.netns();
+  wanted.interface = request.interface();
+  parse_into(endpoint.address4(), wanted.address4);
+  parse_into(endpoint.address6(), wanted.address6);
+  wanted.mac = TRY(Mac::parse(endpoint.mac()));
+  wanted.mtu_bytes = network->second.mtu_bytes();
+  known_.endpoints[endpoint.id()] = endpoint;
+  endpoint.set_interface(TRY(attach(std::move(wanted))).interface);
+  known_.endpoints[endpoint.id()] = endpoint;
+  return Ok;
 }
 
 Result<api::Endpoint> Agent::find_endpoint(const std::string& name) const {

@@ -23,9 +23,11 @@ using SteadyClock = std::chrono::steady_clock;
 
 Fd spawn_shell(const std::string& command, pid_t& pid) {
   int ends[2];
-  REQUIRE(::pipe2(ends, O_CLOEXEC) == 0);
-  pid = ::fork();
-  REQUIRE(pid >= 0);
+  // Not by doctest's macros: a lab that is static is taken down after doctest has gone.
+  if (::pipe2(ends, O_CLOEXEC) != 0 || (pid = ::fork()) < 0) {
+    std::perror("cannot start a shell");
+    std::abort();
+  }
   if (pid == 0) {
     ::setpgid(0, 0);
     ::dup2(ends[1], 1);
