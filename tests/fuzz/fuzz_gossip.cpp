@@ -120,7 +120,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     }
     require(mine == 1);
   }
-  for (int i = 0; i < 20; ++i) {
+  for (int i = 0; i < 6; ++i) {
     now = std::max(now, gossip.next_timer());
     gossip.on_timer(now);
     check(gossip.take(now));

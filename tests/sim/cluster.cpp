@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdlib>
+#include <cstring>
 
 namespace weft::sim {
 
@@ -84,6 +85,8 @@ void Cluster::start(size_t i) {
   ++node.boot_epoch;
   ++node.generation;
   node.leaving = false;
+  node.states.assign(size(), MemberState::left);
+  node.states[i] = MemberState::alive;
   node.view.clear();
   node.erased.clear();
   node.truth.clear();
@@ -141,11 +144,20 @@ size_t Cluster::at(const SocketAddress& address) const {
 
 void Cluster::note(uint64_t value) { trace_ = (trace_ ^ value) * 1099511628211ull; }
 
+void Cluster::note(ByteView bytes) {
+  note(bytes.size());
+  for (size_t i = 0; i < bytes.size(); i += sizeof(uint64_t)) {
+    uint64_t word = 0;
+    std::memcpy(&word, bytes.data() + i, std::min(sizeof word, bytes.size() - i));
+    note(word);
+  }
+}
+
 void Cluster::deliver(size_t from, const SocketAddress& address, Bytes bytes) {
   const size_t to = at(address);
   ++packets_;
   bytes_ += bytes.size() + 53 + 28;
-  REQUIRE(bytes.size() <= cluster::Limits::packet_bytes);
+  if (bytes.size() > cluster::Limits::packet_bytes) FAIL("a packet of ", bytes.size(), " bytes");
   if (to >= size() || !connected(from, to)) return;
   const int copies = 1 + (rng_.unit() < link_.duplicates ? 1 : 0);
   for (int copy = 0; copy < copies; ++copy) {
@@ -153,7 +165,7 @@ void Cluster::deliver(size_t from, const SocketAddress& address, Bytes bytes) {
     schedule(now_ + delay(), [this, from, to, bytes] {
       Node& node = nodes_[to];
       note(uint64_t(now_.since_start.count()));
-      for (uint8_t byte : bytes) note(byte);
+      note(bytes);
       if (node.gossip) {
         node.gossip->on_packet(local(node), nodes_[from].address, bytes);
         collect(to);
@@ -189,7 +201,7 @@ void Cluster::stream(size_t from, cluster::StreamRequest request) {
   while (rng_.unit() < link_.loss * 3) time += 200ms;
   schedule(now_ + time, [=, this, request = std::move(request)] {
     if (!nodes_[to].gossip || !connected(from, to)) return schedule(now_ + delay(), failed);
-    for (uint8_t byte : request.request) note(byte);
+    note(request.request);
     Bytes reply = nodes_[to].gossip->on_stream_request(local(nodes_[to]), nodes_[from].address,
                                                        request.request);
     collect(to);
@@ -284,8 +296,19 @@ void Cluster::watch(size_t i, const Event& event) {
       node.view.erase(it);
       break;
     }
+    case Event::Kind::member_alive:
+      node.states[index_.at(event.member)] = MemberState::alive;
+      break;
+    case Event::Kind::member_suspect:
+      node.states[index_.at(event.member)] = MemberState::suspect;
+      break;
+    case Event::Kind::member_left:
+    case Event::Kind::member_forgotten:
+      node.states[index_.at(event.member)] = MemberState::left;
+      break;
     case Event::Kind::member_dead: {
       const size_t other = index_.at(event.member);
+      node.states[other] = MemberState::dead;
       if (up(other) && !nodes_[other].leaving && connected(i, other) && connected(other, i)) {
         ++false_deaths_;
       }
@@ -304,11 +327,11 @@ bool Cluster::knows(size_t i, size_t owner, ScopeId scope, const std::string& ke
   return seen != nodes_[i].view.end() && seen->second == wanted->second;
 }
 
-MemberState Cluster::state_of(size_t i, size_t other) const {
-  for (const auto& member : nodes_[i].gossip->members()) {
-    if (member.id == nodes_[other].id) return member.state;
+bool Cluster::everywhere(size_t other, MemberState state) const {
+  for (size_t i = 0; i < size(); ++i) {
+    if (i != other && up(i) && state_of(i, other) != state) return false;
   }
-  return MemberState::left;
+  return true;
 }
 
 bool Cluster::converged(std::string* why) const {
@@ -337,6 +360,9 @@ bool Cluster::converged(std::string* why) const {
     for (const auto& member : node.gossip->members()) {
       const Node& other = nodes_[index_.at(member.id)];
       const bool alive = other.gossip && !other.leaving;
+      if (member.state != node.states[index_.at(member.id)]) {
+        return differs(i, "events tell another state of " + member.info.name);
+      }
       if (alive != (member.state == MemberState::alive)) {
         return differs(i, member.info.name + " is " + to_string(member.state));
       }
@@ -364,6 +390,7 @@ bool Cluster::converged(std::string* why) const {
 
 std::vector<uint64_t> seeds(size_t count) {
   if (const char* one = std::getenv("WEFT_SEED")) return {std::strtoull(one, nullptr, 10)};
+  if (const char* times = std::getenv("WEFT_SEEDS")) count *= std::strtoull(times, nullptr, 10);
   std::vector<uint64_t> out;
   for (size_t i = 1; i <= count; ++i) out.push_back(i);
   return out;

@@ -67,7 +67,11 @@ class Cluster {
   // query and by events. `why` tells the first difference.
   bool converged(std::string* why = nullptr) const;
   bool knows(size_t node, size_t owner, ScopeId scope, const std::string& key) const;
-  cluster::MemberState state_of(size_t node, size_t other) const;
+  cluster::MemberState state_of(size_t node, size_t other) const {
+    return nodes_[node].states[other];
+  }
+  // True if every other node that is up holds `other` for `state`.
+  bool everywhere(size_t other, cluster::MemberState state) const;
   const std::map<ScopeId, std::map<std::string, std::string>>& truth(size_t node) const {
     return nodes_[node].truth;
   }
@@ -93,6 +97,7 @@ class Cluster {
     double clock_rate = 1;
     Instant timer = Instant::never();
     std::map<ScopeId, std::map<std::string, std::string>> truth;
+    std::vector<cluster::MemberState> states;  // of all nodes, as its events told
     std::map<RecordKey, std::string> view;
     std::map<RecordKey, uint64_t> erased;  // the highest write seen erased
   };
@@ -114,6 +119,7 @@ class Cluster {
   bool connected(size_t from, size_t to) const;
   Duration delay();
   void note(uint64_t value);
+  void note(ByteView bytes);
   size_t at(const SocketAddress& address) const;
 
   Rng rng_;
@@ -131,7 +137,8 @@ class Cluster {
   std::vector<std::string> resurrections_;
 };
 
-// The seeds to run: the one asked for by --seed or WEFT_SEED, or 1..count.
+// The seeds to run: the one asked for by --seed or WEFT_SEED, or 1..count; WEFT_SEEDS=n runs n
+// times as many.
 std::vector<uint64_t> seeds(size_t count);
 // p in [0, 1] of the samples; sorts them.
 double percentile(std::vector<double>& samples, double p);

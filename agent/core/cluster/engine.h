@@ -88,8 +88,6 @@ class Engine {
     uint64_t boot_epoch = 0;  // of the target then: a failure says nothing about a later boot
     Instant sent, direct_deadline, deadline;
     bool escalated = false;
-    bool confirming = false;  // of somebody else's suspicion
-    bool stream_sent = false;
     uint32_t nacks_expected = 0, nacks = 0;
   };
   struct RelayedProbe {
@@ -186,7 +184,7 @@ class Engine {
   void on_nack(uint32_t probe);
   void start_round(Instant now);
   void probe_successor(Instant now);
-  void start_probe(Instant now, Member& member, bool confirming);
+  void start_probe(Instant now, Member& member);
   void escalate(Instant now, uint32_t number, Probe& probe);
   void finish_failed(Instant now, const Probe& probe);
   void send_ping(Instant now, const SocketAddress& to, const NodeId& target, uint32_t probe);

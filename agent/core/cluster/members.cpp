@@ -117,7 +117,7 @@ void Engine::on_suspect(Instant now, Member& member, const wire::Member& news) {
   spread_member(now, news, {});
   // A few look for themselves at once: either they confirm, or their ping tells the suspect.
   if (rng_.below(std::max<uint64_t>(alive_.size(), 1)) < confirming_members) {
-    start_probe(now, member, true);
+    start_probe(now, member);
   }
 }
 

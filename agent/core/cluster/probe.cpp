@@ -93,7 +93,7 @@ void Engine::start_round(Instant now) {
     }
     Member* member = find(round_[round_next_++]);
     if (!member || !member->reachable()) continue;
-    start_probe(now, *member, false);
+    start_probe(now, *member);
     return;
   }
 }
@@ -107,12 +107,12 @@ void Engine::probe_successor(Instant now) {
   for (size_t i = 0; i < members_.size(); ++i, ++it) {
     if (it == members_.end()) it = members_.begin();
     if (it->second.state != MemberState::alive) continue;
-    start_probe(now, it->second, false);
+    start_probe(now, it->second);
     return;
   }
 }
 
-void Engine::start_probe(Instant now, Member& member, bool confirming) {
+void Engine::start_probe(Instant now, Member& member) {
   for (const auto& [number, probe] : probes_) {
     if (probe.target == member.id) return;
   }
@@ -122,7 +122,6 @@ void Engine::start_probe(Instant now, Member& member, bool confirming) {
   probe.target = member.id;
   probe.boot_epoch = member.incarnation.boot_epoch;
   probe.sent = now;
-  probe.confirming = confirming;
   probe.direct_deadline =
       now + health_.scale(member.rtt.timeout(config_.probe_timeout_min, config_.probe_timeout_max));
   probe.deadline = now + health_.scale(config_.probe_deadline);
@@ -189,6 +188,7 @@ void Engine::finish_failed(Instant now, const Probe& probe) {
     health_.add(int(probe.nacks_expected - probe.nacks));
   }
   suspect(now, *member, false);
+  if (!left_at_) probe_successor(now);  // the next one, if that was it
 }
 
 void Engine::probe_timers(Instant now) {

@@ -174,14 +174,24 @@ void Engine::on_vector(Instant now, const wire::Vector& vector, Sink& sink) {
   }
   if (!pull.versions.empty()) sink.add(pull);
   if (!answer) return;
-  // What they did not list in these buckets, they do not have.
+  // What they did not list in these buckets they do not have, or hide while they hold its owner for
+  // dead. So records are offered, not sent: after a partition each side still has the other's.
   std::sort(listed.begin(), listed.end());
+  wire::Vector offer{vector.scope, 0, {}, {}};
   for (const wire::Version& mine : versions_of(vector.scope)) {
     const uint16_t bucket = bucket_of(mine.origin, vector.log2_buckets);
     if (!std::binary_search(vector.buckets.begin(), vector.buckets.end(), bucket)) continue;
     if (std::binary_search(listed.begin(), listed.end(), mine.origin)) continue;
-    send_newer(vector.scope, {mine.origin, 0, 0}, sink);
+    if (members) {
+      send_newer(vector.scope, {mine.origin, 0, 0}, sink);
+      continue;
+    }
+    offer.versions.push_back(mine);
+    if (offer.versions.size() < versions_per_packet) continue;
+    sink.add(offer);
+    offer.versions.clear();
   }
+  if (!offer.versions.empty()) sink.add(offer);
 }
 
 void Engine::on_pull(const wire::Pull& pull, Sink& sink) {

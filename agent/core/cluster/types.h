@@ -2,8 +2,10 @@
 #pragma once
 
 #include <array>
+#include <bit>
 #include <compare>
 #include <cstdint>
+#include <cstring>
 #include <string>
 #include <vector>
 
@@ -19,7 +21,19 @@ struct NodeId {
 
   bool is_none() const { return bytes == std::array<uint8_t, 16>{}; }
   std::string to_string() const;  // 32 hexadecimal digits
-  auto operator<=>(const NodeId&) const = default;
+  bool operator==(const NodeId&) const = default;
+  // By bytes, in two words: ids are compared more often than anything else is done.
+  std::strong_ordering operator<=>(const NodeId& other) const {
+    const uint64_t mine = word(0), theirs = other.word(0);
+    return mine != theirs ? mine <=> theirs : word(8) <=> other.word(8);
+  }
+
+ private:
+  uint64_t word(size_t offset) const {
+    uint64_t value;
+    std::memcpy(&value, bytes.data() + offset, sizeof value);
+    return std::endian::native == std::endian::little ? __builtin_bswap64(value) : value;
+  }
 };
 
 // A network's number (its VNI). Scope 0 is the cluster: every member is in it.
