@@ -37,6 +37,17 @@ GLOBAL int to_client(struct __sk_buff* skb, struct packet* p, const struct weft_
   return encapsulate(skb, p, &tunnel);
 }
 
+/* From the node itself, above all answers from outside that its NAT has turned back. */
+GLOBAL int to_own_container(struct __sk_buff* skb, struct packet* p, __u32 vni) {
+  if (!p) return DROP(NO_ENDPOINT);
+  struct weft_endpoint* endpoint = find_endpoint(vni, &p->destination);
+  if (!endpoint || endpoint->kind != WEFT_ENDPOINT_LOCAL) return DROP(NO_ENDPOINT);
+  struct weft_port* to = find_local(endpoint->mac);
+  if (!to) return DROP(NO_ENDPOINT);
+  int failed = write_destination_mac(skb, to->mac);
+  return failed ? failed : deliver(skb, to);
+}
+
 /* A VIP: the packet keeps it until the node of the backend. */
 GLOBAL int to_service(struct __sk_buff* skb, struct packet* p, const struct weft_port* port,
                       __u32 index) {
@@ -87,7 +98,9 @@ ALWAYS_INLINE int to_outside(struct __sk_buff* skb, struct packet* p,
   if (is_in_subnet(port, p)) return DROP(NO_ENDPOINT);
   struct weft_subnet_key key = {.prefix_bits = 128};
   __builtin_memcpy(key.address, p->destination.bytes, 16);
-  if (bpf_map_lookup_elem(&subnets, &key)) return DROP(OTHER_NETWORK);
+  struct weft_subnet* subnet = bpf_map_lookup_elem(&subnets, &key);
+  if (subnet && port->flags & WEFT_PORT_HOST) return to_own_container(skb, p, subnet->vni);
+  if (subnet) return DROP(OTHER_NETWORK);
   if (port->flags & WEFT_PORT_INTERNAL) return DROP(INTERNAL);
   if (is_node_address(&p->destination)) {
     if (p->fragment) resolve_fragment(p, port->vni);

@@ -275,9 +275,6 @@ Instant Manager::Actor::next_deadline() const {
     next = std::min(next, session.heard + grace);
   for (const auto& [node_id, since] : absent_since_)
     if (is_up(node_id)) next = std::min(next, since + grace);
-  for (const auto& [node_id, since] : member_dead_)
-    if (is_up(node_id) && since + config_.heartbeat > now.instant)
-      next = std::min(next, since + config_.heartbeat);
   return std::min(logs, std::max(next, quiet_until_));
 }
 

@@ -61,22 +61,18 @@ void Manager::Actor::heartbeat(const Caller& caller, const std::string& payload,
   reply(std::string());
 }
 
-// Gossip is quick, the session is sure: a node that gossip calls dead but that still sends
-// heartbeats gets nothing new to do, and keeps what it has.
+// Gossip is quick, and takes a node out of VIPs and DNS by itself. Its tasks are replaced only
+// after a silence of several heartbeats: an agent that is being restarted is away for seconds, and
+// its tasks serve on. Until then a node that gossip calls dead, or without a connection, gets
+// nothing new to do.
 api::NodeState Manager::Actor::verdict(const std::string& node_id) {
   const Duration grace = config_.heartbeat * config_.heartbeats_missed;
-  const auto dead = member_dead_.find(node_id);
-  const bool gossip_dead = dead != member_dead_.end();
-  const Sessions::Session* session = sessions_.of_node(node_id);
-  if (session) {
+  if (const Sessions::Session* session = sessions_.of_node(node_id)) {
     if (now.instant - session->heard >= grace) return api::NODE_DEAD;
-    if (!gossip_dead) return api::NODE_ALIVE;
-    const bool heard_since = session->heard > dead->second;
-    const bool waited = now.instant - dead->second >= config_.heartbeat;
-    return waited && !heard_since ? api::NODE_DEAD : api::NODE_SUSPECT;
+    return member_dead_.contains(node_id) ? api::NODE_SUSPECT : api::NODE_ALIVE;
   }
   const Instant since = absent_since_.try_emplace(node_id, now.instant).first->second;
-  if (gossip_dead || now.instant - since >= grace) return api::NODE_DEAD;
+  if (now.instant - since >= grace) return api::NODE_DEAD;
   const api::NodeState state = state_.nodes.at(node_id).state();
   return state == api::NODE_DEAD ? api::NODE_DEAD : api::NODE_SUSPECT;
 }

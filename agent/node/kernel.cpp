@@ -170,6 +170,10 @@ void Kernel::attach_cgroup() {
 }
 
 Result<> Kernel::guard(uint32_t ifindex) {
+  // On a link without an address the kernel's reverse path filter, even a loose one, drops what the
+  // container sends outside.
+  for (const Address& address : node_addresses_)
+    if (address.is_v4()) TRY(links_.ensure_address(ifindex, {address, 32}, false));
   return bpf::attach_tc(ifindex, bpf::TcHook::ingress, data_path_->find("weft_from_container")->fd);
 }
 
