@@ -53,7 +53,8 @@ struct Amount {
   double seconds = 0;
 };
 
-// Runs one load in the calling process, in its namespace. Bounded by `time` plus 5 s of waiting.
+// Runs one load in the calling process, in its namespace. Waits without limit for a server that
+// stalls: the caller bounds it.
 Amount run_load(Metric metric, const Target& target, std::chrono::milliseconds time);
 
 }  // namespace weft::bench

@@ -25,17 +25,15 @@ Fd bound(int type, uint16_t port) {
   Fd socket(::socket(AF_INET, type | SOCK_CLOEXEC, 0));
   const int yes = 1;
   ::setsockopt(socket.get(), SOL_SOCKET, SO_REUSEADDR, &yes, sizeof yes);
+  // Accepted sockets inherit it: a client that stalls does not hold the server for ever.
+  const timeval limit{5, 0};
+  ::setsockopt(socket.get(), SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
+  ::setsockopt(socket.get(), SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit);
   const sockaddr_in own = make_address("0.0.0.0", port);
   if (::bind(socket.get(), reinterpret_cast<const sockaddr*>(&own), sizeof own) != 0)
     fail("bind port " + std::to_string(port));
   if (type == SOCK_STREAM && ::listen(socket.get(), 1024) != 0) fail("listen");
   return socket;
-}
-
-void limit_waiting(const Fd& socket) {
-  const timeval limit{5, 0};
-  ::setsockopt(socket.get(), SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
-  ::setsockopt(socket.get(), SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit);
 }
 
 void echo(Fd socket) {
@@ -52,8 +50,7 @@ void answer_connections(const Fd& listener) {
   pin(0);
   for (;;) {
     Fd socket(::accept4(listener.get(), nullptr, nullptr, SOCK_CLOEXEC));
-    if (!socket) continue;  // the client gave up
-    limit_waiting(socket);
+    if (!socket) continue;  // the client gave up, or nobody came for 5 s
     char wish;
     if (!read_all(socket.get(), &wish, 1)) continue;
     if (wish == 'C') {
@@ -82,7 +79,6 @@ void answer_streams(const Fd& listener) {
   for (;;) {
     Fd socket(::accept4(listener.get(), nullptr, nullptr, SOCK_CLOEXEC));
     if (!socket) continue;
-    limit_waiting(socket);
     std::thread(swallow, std::move(socket)).detach();
   }
 }
