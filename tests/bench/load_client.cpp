@@ -27,11 +27,6 @@ double seconds_since(Clock::time_point start) {
 Fd connected(int type, const std::string& address, uint16_t port) {
   Fd socket(::socket(AF_INET, type | SOCK_CLOEXEC, 0));
   if (!socket) fail("socket");
-  const timeval limit{5, 0};
-  ::setsockopt(socket.get(), SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
-  ::setsockopt(socket.get(), SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit);
-  const int yes = 1;
-  if (type == SOCK_STREAM) ::setsockopt(socket.get(), IPPROTO_TCP, TCP_NODELAY, &yes, sizeof yes);
   const sockaddr_in peer = make_address(address, port);
   if (::connect(socket.get(), reinterpret_cast<const sockaddr*>(&peer), sizeof peer) != 0)
     fail("connect to " + address + ":" + std::to_string(port));
@@ -41,7 +36,7 @@ Fd connected(int type, const std::string& address, uint16_t port) {
 uint64_t stream(const Target& target, unsigned index, Clock::time_point end) {
   pin(index);
   const Fd socket = connected(SOCK_STREAM, target.address, target.base + 1);
-  const uint8_t server_cpu = index + 1;
+  const uint8_t server_cpu = index;
   if (!write_all(socket.get(), &server_cpu, 1)) fail("start of a stream");
   const std::vector<char> data(stream_write_bytes);
   while (Clock::now() < end)
@@ -94,6 +89,8 @@ Amount datagrams(const Target& target, std::chrono::milliseconds time) {
 Amount request_response(const Target& target, std::chrono::milliseconds time) {
   pin(0);
   const Fd socket = connected(SOCK_STREAM, target.address, target.base);
+  const int yes = 1;
+  ::setsockopt(socket.get(), IPPROTO_TCP, TCP_NODELAY, &yes, sizeof yes);
   if (!write_all(socket.get(), "E", 1)) fail("start of requests");
   const auto start = Clock::now();
   double answers = 0;
