@@ -9,6 +9,8 @@ namespace {
 
 constexpr auto call_timeout = 20s;
 constexpr auto back_off_max = 2s;
+constexpr auto connect_patience = 3s;
+constexpr size_t waiting_max = 1000;
 
 }  // namespace
 
@@ -68,6 +70,10 @@ void Session::opened(io::RpcConnectionHandle connection) {
                         self.heartbeat_every_ = std::chrono::milliseconds(session.heartbeat_ms());
                       self.ready_ = true;
                       self.back_off_ = 100ms;
+                      self.waiting_timer_.cancel();
+                      for (Waiting& call : std::exchange(self.waiting_, {}))
+                        self.connection_->call(call.method, call.payload, call_timeout,
+                                               std::move(call.reply));
                       self.callbacks_.on_change(true, "");
                       self.heartbeat();
                     });
@@ -97,14 +103,18 @@ void Session::heartbeat() {
 }
 
 void Session::call(const std::string& method, const std::string& payload, io::RpcReply reply) {
-  if (!ready_) {
-    loop_.post([reply = std::move(reply)] {
-      reply(Error(ErrorCode::unavailable,
-                  "no manager answers: try again, or see `weft cluster status`"));
-    });
-    return;
-  }
-  connection_->call(method, payload, call_timeout, std::move(reply));
+  if (ready_) return connection_->call(method, payload, call_timeout, std::move(reply));
+  waiting_.push_back({method, payload, std::move(reply)});
+  if (waiting_.size() == 1 || waiting_.size() > waiting_max)
+    waiting_timer_ =
+        loop_.after(waiting_.size() > waiting_max ? Duration(0) : Duration(connect_patience),
+                    [this] { fail_waiting(); });
+}
+
+void Session::fail_waiting() {
+  for (Waiting& call : std::exchange(waiting_, {}))
+    call.reply(Error(ErrorCode::unavailable,
+                     "no manager answers: try again, or see `weft cluster status`"));
 }
 
 void Session::report(const api::TaskStatusReport& report) {

@@ -41,6 +41,7 @@ class Session {
   void opened(io::RpcConnectionHandle connection);
   void lost(const Error& reason);
   void heartbeat();
+  void fail_waiting();
   void serve(const std::string& method, const std::string& payload, io::RpcReply reply);
 
   io::Loop& loop_;
@@ -48,7 +49,14 @@ class Session {
   std::vector<SocketAddress> managers_;
   Callbacks callbacks_;
   io::RpcConnectionHandle connection_;
-  io::Timer timer_;
+  io::Timer timer_, waiting_timer_;
+  // Calls made before the session is there: a moment after `cluster init`, or while managers
+  // change.
+  struct Waiting {
+    std::string method, payload;
+    io::RpcReply reply;
+  };
+  std::vector<Waiting> waiting_;
   std::string session_id_;
   Duration heartbeat_every_ = 5s;
   Duration back_off_ = 100ms;

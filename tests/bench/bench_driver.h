@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* Brings a packet back to what it was before the measured program changed it, gives it the next flow, and
- * tail-calls that program. */
+/* Brings a packet back to what it was before the measured program changed it, gives it the next
+ * flow, and tail-calls that program. */
 #pragma once
 #include <linux/bpf.h>
 
@@ -11,7 +11,7 @@
 
 struct driver_config {
   __u64 header[HEADER_WORDS];
-  __u32 bytes;     /* of the packet */
+  __u32 bytes; /* of the packet */
   __u32 header_words;
   __u32 flow_mask; /* number of flows less one */
   __u32 new_flows; /* every packet another address */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-#include "bench_driver.h"
 #include <linux/pkt_cls.h>
+#include "bench_driver.h"
 
 SEC("tc")
 int bench_tc_noop(struct __sk_buff* skb) {
@@ -24,12 +24,12 @@ int bench_tc_driver(struct __sk_buff* skb) {
   return TC_ACT_SHOT;
 }
 
-/* What the driver costs when its packet comes back short: the measured program here takes the bytes off and
- * does nothing else. */
+/* What the driver costs when its packet comes back short: the measured program here takes the bytes
+ * off and does nothing else. */
 SEC("tc")
 int bench_tc_shrink(struct __sk_buff* skb) {
   return bpf_skb_adjust_room(skb, -50, BPF_ADJ_ROOM_MAC, BPF_F_ADJ_ROOM_FIXED_GSO) ? TC_ACT_SHOT
-                                                                                : TC_ACT_OK;
+                                                                                   : TC_ACT_OK;
 }
 
 char _license[] SEC("license") = "Dual BSD/GPL";
