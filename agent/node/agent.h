@@ -59,6 +59,7 @@ class Agent {
   void plan_soon();
   void plan_now();
   bool settled();
+  bool forgets_endpoints() const;
   void refresh_surroundings();
   void publish();
   void rebuild_names(const plan::NodeView& view);

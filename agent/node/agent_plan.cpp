@@ -14,6 +14,7 @@ namespace {
 // them until the other nodes have had their say.
 constexpr auto settle_quiet = 500ms;
 constexpr auto settle_at_most = 10s;
+constexpr auto settle_poll = 200ms;
 constexpr auto retry_delay = 1s;
 constexpr auto refresh_every = 5s;
 
@@ -28,6 +29,7 @@ void Agent::plan_soon() {
   });
 }
 
+// Everybody has been heard, and nothing that the maps hold of others is missing from the plan.
 bool Agent::settled() {
   if (settled_) return true;
   const Instant now = loop_.now();
@@ -38,22 +40,36 @@ bool Agent::settled() {
       return m.id.to_string() == id && m.state != cluster::MemberState::suspect;
     });
   const bool quiet = now - last_gossip_event_ >= settle_quiet;
-  settled_ = (all_heard_of && quiet) || now - online_since_ >= settle_at_most;
+  settled_ =
+      (all_heard_of && quiet && !forgets_endpoints()) || now - online_since_ >= settle_at_most;
   return settled_;
+}
+
+// An endpoint of another node that the maps hold and gossip has not spoken of (yet).
+bool Agent::forgets_endpoints() const {
+  const auto& planned = desired_.endpoints;
+  for (const auto& [key, held] : kernel_->held().endpoints) {
+    if (held.kind != WEFT_ENDPOINT_REMOTE) continue;
+    const auto found = std::lower_bound(
+        planned.begin(), planned.end(), key,
+        [](const auto& entry, const auto& k) { return plan::KeyLess()(entry.first, k); });
+    if (found == planned.end() || plan::KeyLess()(key, found->first)) return true;
+  }
+  return false;
 }
 
 void Agent::plan_now() {
   if (!kernel_ || !gossip_) return;
-  if (!settled()) {
-    plan_timer_ = loop_.after(settle_quiet, [this] { plan_now(); });
-    return;
-  }
   refresh_surroundings();
   publish();
   const plan::NodeView view = view_.build(known_, around_, attachments_->all());
   desired_ = plan::plan(view);
-  const auto deadline = kernel_->apply(desired_, loop_.now());
   rebuild_names(view);
+  if (!settled()) {
+    plan_timer_ = loop_.after(settle_poll, [this] { plan_now(); });
+    return;
+  }
+  const auto deadline = kernel_->apply(desired_, loop_.now());
   if (!deadline) {
     if (last_failure_ != deadline.error().message())
       log_error("apply the plan: " + deadline.error().message());
