@@ -106,8 +106,10 @@ ALWAYS_INLINE struct weft_backend* other_backend(const struct packet* p,
   if (!primary) return 0;
   int here = same_mac(primary->mac, port->mac);
   if (call->mark & WEFT_VXLAN_SECOND_CHANCE) return here ? 0 : primary;
-  if (!here || !(p->protocol == IPPROTO_TCP || pair.primary & WEFT_SLOT_MOVING)) return 0;
-  other = find_backend(service, pair.secondary);
+  if (!(p->protocol == IPPROTO_TCP || pair.primary & WEFT_SLOT_MOVING)) return 0;
+  /* The picker's table may be a moment ahead of ours: what it took from us may be ours to send on.
+   */
+  other = here ? find_backend(service, pair.secondary) : primary;
   /* UDP leaves a lost backend at once: nothing there would tell it that it is gone. */
   if (other && other->flags & WEFT_BACKEND_LOST && p->protocol != IPPROTO_TCP) return 0;
   return other && !same_mac(other->mac, port->mac) ? other : 0;

@@ -71,7 +71,8 @@ struct Box {
                                     " --network " + network + " --name " + name + " " + options));
   }
   ~Box() {
-    CHECK(lab().weft(node, "endpoint detach " + name).code == 0);
+    const Output detached = lab().weft(node, "endpoint detach " + name);
+    CHECK_MESSAGE(detached.code == 0, detached.text);
     sh("ip netns del weft-test-" + name);
   }
   Output run(const std::string& command, Duration deadline = 30s) const {
