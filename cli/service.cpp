@@ -143,7 +143,7 @@ Command create_command() {
               "/usr/bin/my-server\n"
               "weft service create web --publish 30100-30102:80-82 --publish 53:53/udp -- "
               "./serve\n"
-              "weft service create --name db --network app --runtime none",
+              "weft service create --name db --network app --runtime none --replicas 0",
           .run = create};
 }
 
