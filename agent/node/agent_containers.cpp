@@ -266,14 +266,14 @@ Result<> Agent::attach_allocated(api::Endpoint& endpoint,
 
 Result<api::Endpoint> Agent::find_endpoint(const std::string& name) const {
   const api::EndpointList all = list_endpoints({});
+  for (const api::Endpoint& endpoint : all.endpoints())
+    if (endpoint.id() == name || endpoint.name() == name) return endpoint;
   const api::Endpoint* found = nullptr;
   for (const api::Endpoint& endpoint : all.endpoints()) {
-    if (endpoint.id() == name || endpoint.name() == name) return endpoint;
-    if (!name.empty() && endpoint.id().starts_with(name)) {
-      if (found)
-        return Error(ErrorCode::invalid, "'" + name + "' is the start of several endpoints' ids");
-      found = &endpoint;
-    }
+    if (name.empty() || !endpoint.id().starts_with(name)) continue;
+    if (found)
+      return Error(ErrorCode::invalid, "'" + name + "' is the start of several endpoints' ids");
+    found = &endpoint;
   }
   if (!found)
     return Error(ErrorCode::not_found,
