@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
  * Every map once: X(name, key, value, version, lifetime). The agent pins a map as
- * <bpffs>/<name>.v<version>. Lifetime `rebuilt`: the agent fills it from the plan, a fresh one
+ * <bpffs>/<name>_v<version>. Lifetime `rebuilt`: the agent fills it from the plan, a fresh one
  * does; `state`: it holds what only the kernel knows, and a new version needs an upgrade. `events`
  * is a ring buffer and has neither key nor value.
  */
