@@ -1,9 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 // ns per packet of the real programs beside a do-nothing XDP program, interleaved in one run.
-//   bench_bpf [--rounds N] [--json FILE]
+//   bench_bpf [--rounds N] [--json FILE] [--only METRIC]    METRIC: a part of the name
 #include <arpa/inet.h>
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
+#include <linux/if_link.h>
+#include <net/if.h>
+#include <sched.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cstdio>
@@ -11,6 +15,7 @@
 #include <functional>
 #include <stdexcept>
 
+#include "base/fd.h"
 #include "bpf/bench_driver_tc.skel.h"
 #include "bpf/bench_driver_xdp.skel.h"
 #include "harness/bpf_node.h"
@@ -72,6 +77,65 @@ struct Driver {
   }
 };
 
+struct Statistics {
+  uint64_t ns = 0, packets = 0;
+
+  static Statistics of(int program) {
+    bpf_prog_info info{};
+    uint32_t size = sizeof info;
+    if (bpf_obj_get_info_by_fd(program, &info, &size)) fail("read a program's statistics");
+    return {info.run_time_ns, info.run_cnt};
+  }
+};
+
+// A veth whose tc ingress runs the measured program, in this process's own network namespace.
+class Wire {
+ public:
+  Wire() {
+    if (std::system("ip link add bench0 type veth peer name bench1 && ip link set bench0 up && "
+                    "ip link set bench1 up"))
+      fail("make a veth");
+    hook_.ifindex = int(if_nametoindex("bench0"));
+    hook_.attach_point = BPF_TC_INGRESS;
+    if (bpf_tc_hook_create(&hook_)) fail("make a tc hook");
+  }
+  uint32_t ifindex() const { return uint32_t(hook_.ifindex); }
+
+  // ns of `program` for each of many packets; `pass`: an XDP program that lets them through. With
+  // it attached, the veth has the receive queue that such packets come from.
+  double run(int pass, int program, const Frame& frame) {
+    if (bpf_xdp_attach(hook_.ifindex, pass, 0, nullptr)) fail("attach to the veth");
+    LIBBPF_OPTS(bpf_tc_opts, options, .prog_fd = program, .flags = BPF_TC_F_REPLACE,
+                .handle = 1, .priority = 1);
+    if (bpf_tc_attach(&hook_, &options)) fail("attach the measured program");
+    send(pass, frame, repeat / 50);  // warm caches
+    Fd statistics(bpf_enable_stats(BPF_STATS_RUN_TIME));  // while it is open
+    if (!statistics) fail("enable the statistics of programs");
+    Statistics before = Statistics::of(program);
+    send(pass, frame, repeat / 5);
+    Statistics after = Statistics::of(program);
+    if (after.packets - before.packets < repeat / 10) throw std::runtime_error("packets got lost");
+    return double(after.ns - before.ns) / double(after.packets - before.packets);
+  }
+
+ private:
+  void send(int pass, const Frame& frame, int times) const {
+    xdp_md context{};
+    context.data_end = uint32_t(frame.size());
+    context.ingress_ifindex = ifindex();
+    LIBBPF_OPTS(bpf_test_run_opts, options);
+    options.data_in = frame.data();
+    options.data_size_in = uint32_t(frame.size());
+    options.ctx_in = &context;
+    options.ctx_size_in = sizeof context;
+    options.flags = BPF_F_TEST_XDP_LIVE_FRAMES;
+    options.repeat = times;
+    if (bpf_prog_test_run_opts(pass, &options)) fail("send packets");
+  }
+
+  bpf_tc_hook hook_{.sz = sizeof(bpf_tc_hook)};
+};
+
 struct Measurement {
   std::string metric, subject;
   std::function<double()> net;  // ns beyond the driver's own cost
@@ -90,6 +154,7 @@ struct Bench {
   Driver<bench_driver_xdp> xdp;
   Driver<bench_driver_tc> tc;
   int tc_shrink;
+  Wire wire;
   std::vector<Measurement> measurements;
 
   Bench() {
@@ -104,7 +169,7 @@ struct Bench {
       node->set_service(1, vip, {{mac_b, 2}}, {{0}});
     }
     entry.add_endpoint(Node::vni, b4, WEFT_ENDPOINT_REMOTE, mac_b, 2);
-    entry.put("ports", uint32_t(1), a);
+    entry.put("ports", wire.ifindex(), a);
     xdp.skeleton = bench_driver_xdp__open_and_load();
     tc.skeleton = bench_driver_tc__open_and_load();
     if (!xdp.skeleton || !tc.skeleton) fail("load the drivers");
@@ -169,8 +234,8 @@ struct Bench {
                             target,
                             {}});
   }
-  // The kernel refuses to encapsulate one skb twice, so each packet is a run of its own, beside
-  // runs of a do-nothing tc program.
+  // The kernel refuses to encapsulate one skb twice, so BPF_PROG_TEST_RUN makes real packets that
+  // arrive at a veth, and the kernel's own statistics tell what the program there took.
   void add_container(const std::string& metric, const Address& destination, double target) {
     Frame frame = Packet()
                       .ethernet(mac_b, mac_a)
@@ -181,13 +246,9 @@ struct Bench {
     measurements.push_back({metric,
                             "from_container",
                             [=, this] {
-                              std::vector<double> with, without;
                               int program = entry.program_fd("weft_from_container");
-                              for (int i = 0; i < 20000; i++) {
-                                without.push_back(run(tc.noop, frame, 1));
-                                with.push_back(run(program, frame, 1, tc_redirect));
-                              }
-                              return median(with) - median(without);
+                              double without = wire.run(xdp.noop, tc.noop, frame);
+                              return wire.run(xdp.noop, program, frame) - without;
                             },
                             target,
                             {}});
@@ -230,19 +291,22 @@ struct Bench {
 
 int main(int argc, char** argv) {
   int rounds = 5;
-  const char* json = nullptr;
+  const char *json = nullptr, *only = "";
   for (int i = 1; i < argc; i++) {
     std::string argument = argv[i];
     if (argument == "--rounds" && i + 1 < argc)
       rounds = std::atoi(argv[++i]);
     else if (argument == "--json" && i + 1 < argc)
       json = argv[++i];
+    else if (argument == "--only" && i + 1 < argc)
+      only = argv[++i];
     else {
-      std::fprintf(stderr, "usage: bench_bpf [--rounds N] [--json FILE]\n");
+      std::fprintf(stderr, "usage: bench_bpf [--rounds N] [--json FILE] [--only METRIC]\n");
       return 2;
     }
   }
   try {
+    if (unshare(CLONE_NEWNET) || std::system("ip link set lo up")) fail("make a network namespace");
     Bench bench;
     bench.add_xdp("pick+encapsulate 1 flow", 1, false, TcpAck);
     bench.add_xdp("pick+encapsulate 64k flows", 65536, false, TcpAck);
@@ -252,6 +316,10 @@ int main(int argc, char** argv) {
     bench.add_tc("overlay to container", b4, 1, 6);
     bench.add_tc("translate at the backend's node 1 flow", vip, 1, 20);
     bench.add_tc("translate at the backend's node 64k flows", vip, 65536, 20);
+    std::erase_if(bench.measurements, [&](const Measurement& m) {
+      return m.metric.find(only) == std::string::npos;
+    });
+    if (bench.measurements.empty()) throw std::runtime_error("no such metric: " + std::string(only));
     bench.measure(rounds > 0 ? rounds : 1, json);
   } catch (const std::exception& error) {
     std::fprintf(stderr, "bench_bpf: %s\n", error.what());
