@@ -16,6 +16,8 @@ ALWAYS_INLINE int tc_drop(__u32 reason) {
 
 ALWAYS_INLINE int tc_verdict(struct __sk_buff* skb, int verdict, const struct packet* packet,
                              __u32 vni) {
+  /* Not ours: programs and filters of others behind us see it too. */
+  if (verdict == TC_ACT_OK) return TC_ACT_UNSPEC;
   if (likely(verdict >= 0)) return verdict;
   count_drop(-verdict, packet, vni, skb->ifindex, skb->len);
   return TC_ACT_SHOT;

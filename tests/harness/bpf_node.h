@@ -17,7 +17,7 @@ struct bpf_object;
 
 namespace weft::test {
 
-inline constexpr int tc_ok = 0;
+inline constexpr int tc_pass = -1;  // on to whoever comes next
 inline constexpr int tc_shot = 2;
 inline constexpr int tc_redirect = 7;
 inline constexpr int xdp_drop = 1;

@@ -291,7 +291,10 @@ TEST_CASE("pins of other versions go, ours and strangers' stay") {
 }
 
 //   a ──── b     (one namespace)
-TEST_CASE("a tc program is replaced in place, detached, and swept") {
+TEST_CASE("a tc program is replaced in place, detached, and swept, with clsact and with tcx") {
+  TcWay way = TcWay::clsact;
+  SUBCASE("clsact") {}
+  SUBCASE("what this kernel has") { way = tc_way(); }
   const TestNetns node;
   node.run([&]() -> Result<> {
     auto links = TRY(link::Links::open(-1));
@@ -300,16 +303,18 @@ TEST_CASE("a tc program is replaced in place, detached, and swept") {
     const Fd second = TRY(program_that_returns(BPF_PROG_TYPE_SCHED_CLS, 0));
     CHECK(!TRY(attached_tc(a.index, TcHook::ingress)).has_value());
     TRY(detach_tc(a.index));
-    TRY(attach_tc(a.index, TcHook::ingress, first.get()));
+    TRY(attach_tc(a.index, TcHook::ingress, first.get(), way));
     const auto was = TRY(attached_tc(a.index, TcHook::ingress));
-    TRY(attach_tc(a.index, TcHook::ingress, second.get()));
+    TRY(attach_tc(a.index, TcHook::ingress, second.get(), way));
     const auto is = TRY(attached_tc(a.index, TcHook::ingress));
     CHECK(was != is);
+    TRY(attach_tc(a.index, TcHook::ingress, second.get(), way));
+    CHECK(is == TRY(attached_tc(a.index, TcHook::ingress)));
     CHECK(!TRY(attached_tc(a.index, TcHook::egress)).has_value());
-    TRY(attach_tc(a.index, TcHook::egress, second.get()));
+    TRY(attach_tc(a.index, TcHook::egress, second.get(), way));
     CHECK(TRY(sweep_tc()) == std::vector<std::string>{"x0"});
     CHECK(TRY(sweep_tc()).empty());
-    const auto gone = attach_tc(9999, TcHook::ingress, first.get());
+    const auto gone = attach_tc(9999, TcHook::ingress, first.get(), way);
     REQUIRE(!gone.has_value());
     CHECK(gone.error().message().find("link 9999") != std::string::npos);
     return Ok;
@@ -326,7 +331,7 @@ TEST_CASE("another program's filter and qdisc stay when ours goes") {
     auto links = TRY(link::Links::open(-1));
     const Fd program = TRY(program_that_returns(BPF_PROG_TYPE_SCHED_CLS, 0));
     const auto a = TRY(links.get("x0"));
-    TRY(attach_tc(a.index, TcHook::ingress, program.get()));
+    TRY(attach_tc(a.index, TcHook::ingress, program.get(), TcWay::clsact));
     return detach_tc(a.index);
   });
   CHECK(node.shell("tc filter show dev x0 ingress").find("u32") != std::string::npos);

@@ -5,64 +5,14 @@
 #include <bpf/libbpf.h>
 #include <fcntl.h>
 #include <linux/if_link.h>
-#include <linux/pkt_sched.h>
-#include <linux/rtnetlink.h>
 #include <net/if.h>
 
 #include <cstring>
 #include <fstream>
 #include <sstream>
 
-#include "drivers/link/link.h"
-#include "drivers/link/netlink.h"
-
 namespace weft::bpf {
 namespace {
-
-// libbpf prints what the kernel says to standard error; here it is part of the result, or expected.
-class QuietLibbpf {
- public:
-  QuietLibbpf() : previous_(libbpf_set_print(nullptr)) {}
-  ~QuietLibbpf() { libbpf_set_print(previous_); }
-  QuietLibbpf(const QuietLibbpf&) = delete;
-  QuietLibbpf& operator=(const QuietLibbpf&) = delete;
-
- private:
-  libbpf_print_fn_t previous_;
-};
-
-bpf_tc_hook hook_of(uint32_t ifindex, bpf_tc_attach_point point) {
-  bpf_tc_hook hook{};
-  hook.sz = sizeof hook;
-  hook.ifindex = int(ifindex);
-  hook.attach_point = point;
-  return hook;
-}
-
-bpf_tc_attach_point point_of(TcHook hook) {
-  return hook == TcHook::ingress ? BPF_TC_INGRESS : BPF_TC_EGRESS;
-}
-
-std::string link_name(uint32_t ifindex) {
-  char name[IF_NAMESIZE];
-  return if_indextoname(ifindex, name) ? name : "link " + std::to_string(ifindex);
-}
-
-// Filters of anybody at one hook.
-Result<size_t> count_filters(uint32_t ifindex, TcHook hook) {
-  auto socket = TRY(link::NetlinkSocket::open(-1));
-  link::NetlinkMessage message(RTM_GETTFILTER, 0);
-  tcmsg info{};
-  info.tcm_family = AF_UNSPEC;
-  info.tcm_ifindex = int(ifindex);
-  info.tcm_parent =
-      TC_H_MAKE(TC_H_CLSACT, hook == TcHook::ingress ? TC_H_MIN_INGRESS : TC_H_MIN_EGRESS);
-  message.fixed(info);
-  size_t filters = 0;
-  auto dumped = socket.dump(message, [&](uint16_t, ByteView) { ++filters; });
-  if (!dumped) return std::move(dumped).error().in("list filters");
-  return filters;
-}
 
 struct PinnedLink {
   Fd fd;
@@ -94,51 +44,6 @@ Result<> pin_new_link(int program, int target, bpf_attach_type type,
 }
 
 }  // namespace
-
-Result<> attach_tc(uint32_t ifindex, TcHook hook, int program) {
-  const QuietLibbpf quiet;
-  bpf_tc_hook qdisc = hook_of(ifindex, bpf_tc_attach_point(BPF_TC_INGRESS | BPF_TC_EGRESS));
-  if (const int done = bpf_tc_hook_create(&qdisc); done < 0 && done != -EEXIST)
-    return errno_error("cannot add qdisc clsact to " + link_name(ifindex), -done);
-  bpf_tc_hook point = hook_of(ifindex, point_of(hook));
-  LIBBPF_OPTS(bpf_tc_opts, options, .prog_fd = program, .flags = BPF_TC_F_REPLACE, .handle = 1,
-              .priority = tc_priority);
-  if (const int done = bpf_tc_attach(&point, &options); done < 0)
-    return errno_error("cannot attach the program to " + link_name(ifindex), -done);
-  return Ok;
-}
-
-Result<std::optional<uint32_t>> attached_tc(uint32_t ifindex, TcHook hook) {
-  const QuietLibbpf quiet;
-  bpf_tc_hook point = hook_of(ifindex, point_of(hook));
-  LIBBPF_OPTS(bpf_tc_opts, options, .handle = 1, .priority = tc_priority);
-  const int done = bpf_tc_query(&point, &options);
-  // EINVAL: the link has no clsact qdisc.
-  if (done == -ENOENT || done == -EINVAL || done == -ENODEV) return std::optional<uint32_t>();
-  if (done < 0) return errno_error("cannot ask for programs of " + link_name(ifindex), -done);
-  return std::optional<uint32_t>(options.prog_id);
-}
-
-Result<> detach_tc(uint32_t ifindex) {
-  const QuietLibbpf quiet;
-  bool ours = false;
-  for (const TcHook hook : {TcHook::ingress, TcHook::egress}) {
-    if (!TRY(attached_tc(ifindex, hook))) continue;
-    ours = true;
-    bpf_tc_hook point = hook_of(ifindex, point_of(hook));
-    LIBBPF_OPTS(bpf_tc_opts, options, .handle = 1, .priority = tc_priority);
-    const int done = bpf_tc_detach(&point, &options);
-    if (done < 0 && done != -ENOENT && done != -ENODEV)
-      return errno_error("cannot detach the program from " + link_name(ifindex), -done);
-  }
-  if (!ours) return Ok;
-  for (const TcHook hook : {TcHook::ingress, TcHook::egress})
-    if (TRY(count_filters(ifindex, hook)) > 0) return Ok;
-  bpf_tc_hook qdisc = hook_of(ifindex, bpf_tc_attach_point(BPF_TC_INGRESS | BPF_TC_EGRESS));
-  if (const int done = bpf_tc_hook_destroy(&qdisc); done < 0 && done != -ENOENT && done != -ENODEV)
-    return errno_error("cannot remove qdisc clsact from " + link_name(ifindex), -done);
-  return Ok;
-}
 
 Result<XdpSetting> parse_xdp_setting(std::string_view text) {
   if (text == "auto") return XdpSetting::automatic;
@@ -208,19 +113,6 @@ Result<std::string> cgroup2_root() {
   }
   return Error(ErrorCode::not_found,
                "no cgroup2 hierarchy is mounted: mount -t cgroup2 none /sys/fs/cgroup");
-}
-
-Result<std::vector<std::string>> sweep_tc() {
-  std::vector<std::string> out;
-  auto links = TRY(link::Links::open(-1));
-  for (const link::Link& link : TRY(links.list())) {
-    const bool ingress = TRY(attached_tc(link.index, TcHook::ingress)).has_value();
-    const bool egress = TRY(attached_tc(link.index, TcHook::egress)).has_value();
-    if (!ingress && !egress) continue;
-    TRY(detach_tc(link.index));
-    out.push_back(link.name);
-  }
-  return out;
 }
 
 }  // namespace weft::bpf

@@ -14,17 +14,24 @@
 namespace weft::bpf {
 
 // Our filters in a clsact qdisc have this priority and handle 1, so that a new agent finds and
-// replaces them.
+// replaces them. With tcx, ours is the program whose name begins with "weft_".
 inline constexpr uint32_t tc_priority = 5700;
 
 enum class TcHook { ingress, egress };
+enum class TcWay { clsact, tcx };
 enum class XdpMode { native, generic };
 enum class XdpSetting { automatic, native, generic, off };
 
 // All of these act in the calling thread's network namespace.
 
-// Attaches the program, or replaces ours atomically: no packet passes without a program.
-Result<> attach_tc(uint32_t ifindex, TcHook hook, int program);
+// For messages.
+std::string link_name(uint32_t ifindex);
+
+// What this kernel has: tcx (Linux 6.6) costs less per packet.
+TcWay tc_way();
+// Attaches the program, or replaces ours atomically: no packet passes without a program. It stays
+// when the agent ends.
+Result<> attach_tc(uint32_t ifindex, TcHook hook, int program, TcWay way = tc_way());
 // Nothing attached is fine. Removes the clsact qdisc when nobody else has a filter there.
 Result<> detach_tc(uint32_t ifindex);
 // Id of our program there, if any.
@@ -48,7 +55,7 @@ Result<> detach_link(const std::string& pin);
 // The cgroup2 hierarchy's folder, out of /proc/mounts. not_found: there is none.
 Result<std::string> cgroup2_root();
 
-// Detaches our tc filters from every link of the namespace. Returns the links' names.
+// Detaches our tc programs from every link of the namespace. Returns the links' names.
 Result<std::vector<std::string>> sweep_tc();
 
 }  // namespace weft::bpf
