@@ -96,9 +96,7 @@ ALWAYS_INLINE int to_endpoint(struct __sk_buff* skb, struct packet* p, const str
 ALWAYS_INLINE int to_outside(struct __sk_buff* skb, struct packet* p,
                              const struct weft_port* port) {
   if (is_in_subnet(port, p)) return DROP(NO_ENDPOINT);
-  struct weft_subnet_key key = {.prefix_bits = 128};
-  __builtin_memcpy(key.address, p->destination.bytes, 16);
-  struct weft_subnet* subnet = bpf_map_lookup_elem(&subnets, &key);
+  struct weft_subnet* subnet = find_subnet(&p->destination);
   if (subnet && port->flags & WEFT_PORT_HOST) return to_own_container(skb, p, subnet->vni);
   if (subnet) return DROP(OTHER_NETWORK);
   if (port->flags & WEFT_PORT_INTERNAL) return DROP(INTERNAL);
@@ -142,6 +140,8 @@ GLOBAL int answer(struct __sk_buff* skb, struct packet* p, const struct weft_por
     return endpoint ? to_client(skb, p, port, endpoint) : DROP(NO_ENDPOINT);
   }
   if (reply.node == weft_config.node) return mesh_out(skb, p);
+  /* Clients of the overlay are known to their own node only. */
+  if (reply.direct && !find_subnet(&p->destination)) return mesh_out(skb, p);
   struct weft_vtep* vtep = find_vtep(reply.node);
   if (!vtep) return DROP(NO_ROUTE);
   work->tunnel =

@@ -29,7 +29,7 @@ ALWAYS_INLINE int from_outside(struct xdp_md* xdp, struct packet* p) {
   void* end = (void*)(long)xdp->data_end;
   if (data + ETH_BYTES > end) return XDP_PASS;
   if (parse_ip(data, end, ETH_BYTES, *(__be16*)(data + 12), p)) return XDP_PASS;
-  if ((p->protocol != IPPROTO_TCP && p->protocol != IPPROTO_UDP) || p->fragment) return XDP_PASS;
+  if (!has_ports(p) || p->fragment) return XDP_PASS;
   if (!is_node_address(&p->destination)) return XDP_PASS;
   struct weft_published* published =
       find_published(&p->destination, p->destination_port, p->protocol);
@@ -49,7 +49,7 @@ ALWAYS_INLINE int from_outside(struct xdp_md* xdp, struct packet* p) {
   if (!(vtep->flags & WEFT_VTEP_FAST) || bytes - ETH_BYTES > inner_mtu(vtep)) return XDP_PASS;
   int failed = decrement_ttl(data, end, p);
   if (failed) return failed;
-  if (p->tcp_flags & TCP_SYN) {
+  if (p->protocol == IPPROTO_TCP && p->tcp_flags & TCP_SYN) {
     __u32 difference = clamp_mss(data, end, p, inner_mtu(vtep));
     struct tcphdr* tcp = data + (p->l4 & OFFSET_MASK);
     if (difference && (void*)(tcp + 1) <= end) update_checksum(&tcp->check, difference);

@@ -77,7 +77,7 @@ std::vector<Option> create_options() {
       {.name = "encrypted", .help = "Encrypt what travels between nodes"},
       {.name = "opt",
        .value = "KEY=VALUE",
-       .help = "Option of the driver: mtu=, vxlan_id=, multicast=",
+       .help = "Option of the driver: mtu=, vxlan_id=",
        .many = true},
       {.name = "label", .value = "KEY=VALUE", .help = "Label of the network", .many = true},
   };

@@ -122,7 +122,7 @@ ALWAYS_INLINE void touch_flow(struct weft_flow_set* set, __u32 way, const struct
   __u32 seen = now_seen();
   if (set->seen[way] != seen) set->seen[way] = seen;
   __u8 flags = flow->flags | reply;
-  if (p->protocol == IPPROTO_TCP) {
+  if (has_connections(p)) {
     if (p->tcp_flags & (TCP_FIN | TCP_RST)) flags |= WEFT_FLOW_CLOSING;
     if (is_first_of_connection(p)) flags &= ~WEFT_FLOW_CLOSING;
   }

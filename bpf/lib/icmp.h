@@ -35,7 +35,7 @@ GLOBAL int parse_quoted(struct __sk_buff* skb, const struct packet* p, struct pa
   q->tcp_flags = TCP_ACK; /* never a first packet */
   __be16* l4 = data + (q->l4 & OFFSET_MASK);
   if ((void*)l4 + QUOTED_L4_BYTES > end) return WEFT_DROP_MALFORMED;
-  if (q->protocol == IPPROTO_TCP || q->protocol == IPPROTO_UDP) {
+  if (has_ports(q)) {
     q->source_port = l4[0];
     q->destination_port = l4[1];
     return WEFT_DROP_NONE;
@@ -75,7 +75,7 @@ GLOBAL int rewrite_error(struct __sk_buff* skb, struct packet* p, const struct p
   barrier();
   __be16* l4 = data + (q->l4 & OFFSET_MASK);
   if ((void*)l4 + QUOTED_L4_BYTES > end) return DROP(REWRITE);
-  if (q->protocol == IPPROTO_TCP || q->protocol == IPPROTO_UDP) {
+  if (has_ports(q)) {
     l4[0] = quoted->source_port;
     l4[1] = quoted->destination_port;
   } else {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /* Picks the backend of a flow. The same packet gives the same slot on every node; state is kept
- * only for TCP flows of slots that moved lately. */
+ * only for connections of slots that moved lately. */
 #pragma once
 #include "backends.bpf.h"
 #include "count.h"
@@ -15,7 +15,7 @@
 ALWAYS_INLINE __u32 now_seen(void) { return (__u32)(bpf_jiffies64() >> SEEN_SHIFT); }
 
 ALWAYS_INLINE int is_first_of_connection(const struct packet* p) {
-  return p->protocol == IPPROTO_TCP && (p->tcp_flags & (TCP_SYN | TCP_ACK)) == TCP_SYN;
+  return has_connections(p) && (p->tcp_flags & (TCP_SYN | TCP_ACK)) == TCP_SYN;
 }
 
 ALWAYS_INLINE struct weft_service* find_service(__u32 service) {
@@ -105,7 +105,7 @@ ALWAYS_INLINE struct weft_backend* pick(const struct weft_service* service, __u3
       offset = pair.secondary & 0x7fff;
     }
   }
-  if (unlikely(pair.primary & WEFT_SLOT_MOVING && p->protocol == IPPROTO_TCP)) {
+  if (unlikely(pair.primary & WEFT_SLOT_MOVING && has_connections(p))) {
     __u32 known = cached_choice(hash, service_index, offset, first && chosen);
     struct weft_backend* backend = find_backend(service, known);
     if (backend) chosen = backend;

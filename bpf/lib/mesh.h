@@ -28,7 +28,7 @@ ALWAYS_INLINE int hold_mss(struct __sk_buff* skb, const struct packet* p, __u32 
 
 /* A call of a published port on this node. NEXT: it is none. */
 ALWAYS_INLINE struct weft_published* find_called(const struct packet* p) {
-  if (p->protocol != IPPROTO_TCP && p->protocol != IPPROTO_UDP) return 0;
+  if (!has_ports(p)) return 0;
   return find_published(&p->destination, p->destination_port, p->protocol);
 }
 
@@ -60,7 +60,7 @@ GLOBAL int mesh_in(struct __sk_buff* skb, struct packet* p,
     if (error) return translate_error(skb, p, &work->quoted_packet, port, call);
     return translate(skb, p, port, call);
   }
-  if (p->tcp_flags & TCP_SYN) {
+  if (p->protocol == IPPROTO_TCP && p->tcp_flags & TCP_SYN) {
     struct weft_vtep* vtep = find_vtep(backend->node);
     if (vtep && hold_mss(skb, p, inner_mtu(vtep))) return DROP(REWRITE);
   }
@@ -108,21 +108,25 @@ ALWAYS_INLINE int to_underlay(struct __sk_buff* skb, struct packet* p) {
   return found == BPF_FIB_LKUP_RET_FRAG_NEEDED ? DROP(TOO_BIG) : DROP(NO_ROUTE);
 }
 
+ALWAYS_INLINE struct weft_subnet* find_subnet(const union address* address) {
+  struct weft_subnet_key key = {.prefix_bits = 128};
+  __builtin_memcpy(key.address, address->bytes, 16);
+  return bpf_map_lookup_elem(&subnets, &key);
+}
+
 /* An answer leaves the mesh by the node where the call came in. Its source is the called address
  * again. */
 GLOBAL int mesh_out(struct __sk_buff* skb, struct packet* p) {
   if (!p) return DROP(MESH_REPLY);
-  struct weft_subnet_key key = {.prefix_bits = 128};
-  __builtin_memcpy(key.address, p->destination.bytes, 16);
   count(WEFT_COUNT_MESH_REPLY);
-  struct weft_subnet* subnet = bpf_map_lookup_elem(&subnets, &key);
+  struct weft_subnet* subnet = find_subnet(&p->destination);
   if (subnet) return to_overlay_client(skb, p, subnet->vni);
   return to_underlay(skb, p);
 }
 
 /* May this node answer as that address and port? */
 ALWAYS_INLINE int is_published_source(const struct packet* p) {
-  if (p->protocol != IPPROTO_TCP && p->protocol != IPPROTO_UDP) return 0;
+  if (!has_ports(p)) return 0;
   if (!find_published(&p->source, p->source_port, p->protocol)) return 0;
   return is_node_address(&p->source) || is_host_gateway(&p->source);
 }

@@ -31,6 +31,12 @@ enum fragment_part { NOT_FRAGMENT = 0, FIRST_FRAGMENT = 1, LATER_FRAGMENT = 2 };
 #define TCP_RST 0x04
 #define TCP_ACK 0x10
 
+/* SCTP (RFC 9260): common header, then chunks. */
+#define SCTP_HEADER_BYTES 12u
+#define SCTP_INIT 1
+#define SCTP_ABORT 6
+#define SCTP_SHUTDOWN_COMPLETE 14
+
 struct packet {
   union address source;
   union address destination;
@@ -43,8 +49,8 @@ struct packet {
   __u8 family;    /* 4 or 6 */
   __u8 protocol;
   __u8 ttl;
-  __u8 tcp_flags;
-  __u8 fragment; /* enum fragment_part */
+  __u8 tcp_flags; /* SCTP: what the first chunk means, in TCP's terms */
+  __u8 fragment;  /* enum fragment_part */
   __u8 dont_fragment;
   __u8 icmp_type;
   __u8 icmp_code;
@@ -114,6 +120,23 @@ ALWAYS_INLINE int is_icmp_error(const struct packet* p) {
   return p->protocol == IPPROTO_ICMPV6 && p->icmp_type >= 1 && p->icmp_type <= 4;
 }
 
+/* Protocols with ports, which can be published. */
+ALWAYS_INLINE int has_ports(const struct packet* p) {
+  return p->protocol == IPPROTO_TCP || p->protocol == IPPROTO_UDP || p->protocol == IPPROTO_SCTP;
+}
+
+/* Both ends know of each other's end: no packet of an unknown flow is harmless. */
+ALWAYS_INLINE int has_connections(const struct packet* p) {
+  return p->protocol == IPPROTO_TCP || p->protocol == IPPROTO_SCTP;
+}
+
+ALWAYS_INLINE __u8 sctp_flags(__u8 chunk) {
+  return chunk == SCTP_INIT                ? TCP_SYN
+         : chunk == SCTP_ABORT             ? TCP_RST
+         : chunk == SCTP_SHUTDOWN_COMPLETE ? TCP_FIN
+                                           : TCP_ACK;
+}
+
 ALWAYS_INLINE int parse_ports(void* data, void* data_end, struct packet* p) {
   if (p->fragment == LATER_FRAGMENT) return WEFT_DROP_NONE;
   void* l4 = data + (p->l4 & OFFSET_MASK);
@@ -124,6 +147,12 @@ ALWAYS_INLINE int parse_ports(void* data, void* data_end, struct packet* p) {
     p->destination_port = ports[1];
     p->tcp_flags = ((__u8*)l4)[13];
     p->tcp_bytes = (((__u8*)l4)[12] >> 4) * 4;
+  } else if (p->protocol == IPPROTO_SCTP) {
+    if (l4 + SCTP_HEADER_BYTES + 4 > data_end) return WEFT_DROP_MALFORMED;
+    __be16* ports = l4;
+    p->source_port = ports[0];
+    p->destination_port = ports[1];
+    p->tcp_flags = sctp_flags(((__u8*)l4)[SCTP_HEADER_BYTES]);
   } else if (p->protocol == IPPROTO_UDP || p->protocol == IPPROTO_ICMP ||
              p->protocol == IPPROTO_ICMPV6) {
     if (l4 + sizeof(struct udphdr) > data_end) return WEFT_DROP_MALFORMED;

@@ -62,11 +62,13 @@ GLOBAL int rewrite(struct __sk_buff* skb, struct packet* p, const struct tuple* 
   void* ip = data + (p->l3 & OFFSET_MASK);
   __u64 addresses = tuple_difference(p, to);
   __u64 ports = ports_difference(p, to);
+  /* CRC32c covers the ports of SCTP, and nobody here can make it anew. */
+  if (unlikely(p->protocol == IPPROTO_SCTP && ports)) return DROP(CONFLICT);
   if (write_addresses(ip, end, p->family, to, addresses)) return DROP(REWRITE);
   if (ports && p->fragment != LATER_FRAGMENT) {
     __be16* l4 = data + (p->l4 & OFFSET_MASK);
     if ((void*)(l4 + 4) > end) return DROP(REWRITE);
-    if (p->protocol == IPPROTO_TCP || p->protocol == IPPROTO_UDP) {
+    if (has_ports(p)) {
       l4[0] = to->source_port;
       l4[1] = to->destination_port;
     } else {

@@ -55,8 +55,7 @@ ALWAYS_INLINE struct scratch* get_scratch(void) {
 
 /* What a VIP carries. */
 ALWAYS_INLINE int is_carried(const struct packet* p) {
-  return p->protocol == IPPROTO_TCP || p->protocol == IPPROTO_UDP || is_echo_request(p) ||
-         is_icmp_error(p) ||
+  return has_ports(p) || is_echo_request(p) || is_icmp_error(p) ||
          (p->fragment == LATER_FRAGMENT &&
           (p->protocol == IPPROTO_ICMP || p->protocol == IPPROTO_ICMPV6));
 }
@@ -106,12 +105,12 @@ ALWAYS_INLINE struct weft_backend* other_backend(const struct packet* p,
   if (!primary) return 0;
   int here = same_mac(primary->mac, port->mac);
   if (call->mark & WEFT_VXLAN_SECOND_CHANCE) return here ? 0 : primary;
-  if (!(p->protocol == IPPROTO_TCP || pair.primary & WEFT_SLOT_MOVING)) return 0;
+  if (!(has_connections(p) || pair.primary & WEFT_SLOT_MOVING)) return 0;
   /* The picker's table may be a moment ahead of ours: what it took from us may be ours to send on.
    */
   other = here ? find_backend(service, pair.secondary) : primary;
   /* UDP leaves a lost backend at once: nothing there would tell it that it is gone. */
-  if (other && other->flags & WEFT_BACKEND_LOST && p->protocol != IPPROTO_TCP) return 0;
+  if (other && other->flags & WEFT_BACKEND_LOST && !has_connections(p)) return 0;
   return other && !same_mac(other->mac, port->mac) ? other : 0;
 }
 
@@ -222,7 +221,7 @@ struct reply {
   __u32 vni;
   __u16 node;
   __u8 flags;
-  __u8 found;
+  __u8 direct; /* from here, not through the node that was called */
 };
 
 /* A container's answer in a service flow: how it goes back. */
@@ -250,5 +249,7 @@ ALWAYS_INLINE int find_reply(const struct packet* p, const struct weft_port* por
   reply->vni = flow->vni;
   reply->node = flow->node;
   reply->flags = flow->flags;
+  struct weft_service* service = find_service(flow->service);
+  reply->direct = service && service->flags & WEFT_SERVICE_DIRECT_RETURN ? 1 : 0;
   return 1;
 }

@@ -40,11 +40,14 @@ struct Mesh {
       node->add_network(Node::ingress_vni, *Prefix::parse("10.255.0.0/24"));
       for (auto protocol : {WEFT_PROTOCOL_TCP, WEFT_PROTOCOL_UDP})
         node->add_published(8080, protocol, service, 80);
+      node->add_published(9900, WEFT_PROTOCOL_SCTP, service, 9900);
+      node->add_published(9901, WEFT_PROTOCOL_SCTP, service, 80);
     }
     slots({{B}});
   }
-  void slots(const std::vector<Node::Slot>& slots) {
-    for (Node* node : {&one, &two}) node->set_service(service, {}, {{mac_b, 2}, {mac_c, 1}}, slots);
+  void slots(const std::vector<Node::Slot>& slots, uint32_t flags = 0) {
+    for (Node* node : {&one, &two})
+      node->set_service(service, {}, {{mac_b, 2}, {mac_c, 1}}, slots, Node::vni, flags);
   }
 };
 
@@ -327,6 +330,66 @@ TEST_CASE("a connection that moved in the mesh is answered through the node that
   auto flows = m.two.flows();
   REQUIRE(flows.size() == 1);
   CHECK(flows[0].node == 1);
+}
+
+TEST_CASE("SCTP is carried under its own port, and not where its checksum would break") {
+  Mesh m;
+  Frame request = from_client().ip(client, Node::underlay(1)).sctp(5000, 9900, 1).build();
+  Frame carried = m.one.xdp_underlay(request).frame;
+  CHECK_FRAME(carried, m.one.from_underlay(request).frame);
+  CHECK_FRAME(
+      m.two.from_underlay(carried).frame,
+      Packet().ethernet(mac_b, client_mac).ip(client, b4, ttl(63)).sctp(5000, 9900, 1).build());
+  Frame other = from_client().ip(client, Node::underlay(1)).sctp(5000, 9901, 1).build();
+  CHECK(m.two.from_underlay(m.one.from_underlay(other).frame).action == tc_shot);
+  CHECK(m.two.dropped(WEFT_DROP_CONFLICT) == 1);
+}
+
+TEST_CASE("with direct return the task's node answers outside clients itself") {
+  Mesh m;
+  m.slots({{B}}, WEFT_SERVICE_DIRECT_RETURN);
+  Frame request = from_client().ip(client, Node::underlay(1)).tcp(5000, 8080, TcpSyn).build();
+  m.two.from_underlay(m.one.from_underlay(request).frame);
+  auto answer = m.two.from_container(
+      m.b,
+      Packet().ethernet(gateway_mac, mac_b).ip(b4, client).tcp(80, 5000, TcpSyn | TcpAck).build());
+  CHECK(answer.action == tc_redirect);
+  Frame expected =
+      from_client().ip(Node::underlay(1), client, ttl(63)).tcp(8080, 5000, TcpSyn | TcpAck).build();
+  REQUIRE(answer.frame.size() == expected.size());
+  CHECK(std::equal(answer.frame.begin() + 14, answer.frame.end(), expected.begin() + 14));
+
+  // A container of the cluster is known to its own node only.
+  m.two.from_underlay(m.one
+                          .from_container(m.a, Packet()
+                                                   .ethernet(gateway_mac, mac_a)
+                                                   .ip(a4, Node::underlay(1))
+                                                   .tcp(6000, 8080, TcpSyn)
+                                                   .build())
+                          .frame);
+  auto inside = m.two.from_container(
+      m.b, Packet().ethernet(gateway_mac, mac_b).ip(b4, a4).tcp(80, 6000, TcpSyn | TcpAck).build());
+  CHECK(inside.action == tc_redirect);
+  CHECK(vni_of(inside.frame) == Node::ingress_vni);
+}
+
+TEST_CASE("what the node's NAT has turned back reaches its own container, and no other node's") {
+  Mesh m;
+  m.one.add_endpoint(Node::vni, b4, WEFT_ENDPOINT_REMOTE, mac_b, 2);
+  auto answer = [&](const Address& to) {
+    return Packet()
+        .ethernet(gateway_mac, Node::host_mac(1))
+        .ip(client, to)
+        .udp(53, 5000)
+        .payload(9)
+        .build();
+  };
+  auto got = m.one.from_container(m.host1, answer(a4));
+  CHECK(got.action == tc_redirect);
+  Frame expected = answer(a4);
+  std::copy(mac_a.bytes.begin(), mac_a.bytes.end(), expected.begin());
+  CHECK_FRAME(got.frame, expected);
+  CHECK(m.one.from_container(m.host1, answer(b4)).action == tc_shot);
 }
 
 TEST_CASE("ICMP errors cross the mesh both ways") {

@@ -64,7 +64,7 @@ TEST_CASE("a packet to another node's container travels in VXLAN and arrives unc
       Packet().ethernet(mac_b, mac_a).ip(a4, b4).tcp(1000, 80, TcpSyn, 1410).build(),
       Packet().ethernet(mac_b, mac_a).ip(a4, b4).udp(1000, 53).payload(100).build(),
       Packet().ethernet(mac_b, mac_a).ip(a4, b4).echo(true, 7).payload(56).build(),
-      Packet().ethernet(mac_b, mac_a).ip(a4, b4).protocol(132).build(),
+      Packet().ethernet(mac_b, mac_a).ip(a4, b4).protocol(47).build(),
       Packet().ethernet(mac_b, mac_a).ip(a6, b6).tcp(1000, 80, TcpAck).payload(33).build(),
       Packet().ethernet(mac_b, mac_a).ip(a6, b6).echo(true, 9).payload(8).build()};
   for (const Frame& frame : frames) {

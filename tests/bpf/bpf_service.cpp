@@ -89,6 +89,9 @@ std::vector<Protocol> round_trips() {
         four ? "UDP" : "UDP in IPv6", [](Packet p) { return p.udp(5001, 53); },
         [](Packet p) { return p.udp(53, 5001); });
     add(
+        four ? "SCTP" : "SCTP in IPv6", [](Packet p) { return p.sctp(5002, 99, 1); },
+        [](Packet p) { return p.sctp(99, 5002, 2); });
+    add(
         four ? "echo" : "echo in IPv6", [](Packet p) { return p.echo(true, 77); },
         [](Packet p) { return p.echo(false, 77); });
   }
@@ -230,6 +233,23 @@ TEST_CASE("a connection that began before its slot moved keeps its backend") {
   CHECK_FRAME(arrived.frame,
               Packet().ethernet(mac_b, mac_a).ip(a4, b4).tcp(5000, 80, TcpAck).payload(5).build());
   CHECK(k.three.flows().empty());
+}
+
+TEST_CASE("a connection stays whole when the picker knows of a move before the new owner's node") {
+  Cluster k;
+  k.slots({{D}});
+  auto syn = k.one.from_container(k.a, to_vip().ip(a4, vip4).sctp(5000, 80, 1).build());
+  k.three.from_underlay(syn.frame);
+  k.one.set_service(service, vip4, {{mac_b, 2}, {mac_c, 1}, {mac_d, 3}}, {{B, D, true}});
+  auto middle = k.one.from_container(k.a, to_vip().ip(a4, vip4).sctp(5000, 80, 0).build());
+  CHECK(node_of(middle.frame) == 2);
+  auto passed = k.two.from_underlay(middle.frame);
+  CHECK(passed.action == tc_redirect);
+  CHECK(node_of(passed.frame) == 3);
+  CHECK(mark_of(passed.frame) == WEFT_VXLAN_SECOND_CHANCE);
+  auto arrived = k.three.from_underlay(passed.frame);
+  CHECK_FRAME(arrived.frame, Packet().ethernet(mac_d, mac_a).ip(a4, d4).sctp(5000, 80, 0).build());
+  CHECK(k.two.flows().empty());
 }
 
 TEST_CASE("a flow that nobody knows comes back to the first choice, which takes it") {

@@ -124,6 +124,14 @@ Packet& Packet::udp(uint16_t source, uint16_t destination, bool zero_checksum) {
   return *this;
 }
 
+Packet& Packet::sctp(uint16_t source, uint16_t destination, uint8_t chunk) {
+  Layer layer{Kind::sctp, {0, 0, 0, 0, 1, 2, 3, 4, 0xc0, 0xff, 0xee, 0x11, chunk, 0, 0, 4}};
+  put16(layer.bytes, 0, source);
+  put16(layer.bytes, 2, destination);
+  layers_.push_back(layer);
+  return *this;
+}
+
 Packet& Packet::vxlan(uint32_t vni, uint8_t mark) {
   layers_.push_back(
       {Kind::vxlan, {8, 0, 0, 0, uint8_t(vni >> 16), uint8_t(vni >> 8), uint8_t(vni), mark}});
@@ -190,6 +198,7 @@ Frame Packet::build() const {
     if (layer.kind == Kind::ip4 || layer.kind == Kind::ip6) {
       uint8_t number = above == Kind::tcp    ? 6
                        : above == Kind::udp  ? 17
+                       : above == Kind::sctp ? 132
                        : above == Kind::icmp ? (layer.kind == Kind::ip4 ? 1 : 58)
                                              : 0;
       // What follows the first fragment's header decides; a later fragment says it by its payload's

@@ -36,6 +36,8 @@ class Packet {
   Packet& tcp(uint16_t source, uint16_t destination, uint8_t flags, uint16_t mss = 0);
   // zero_checksum: as VXLAN over IPv4 sends it.
   Packet& udp(uint16_t source, uint16_t destination, bool zero_checksum = false);
+  // Common header and the head of one chunk; its checksum is some number, which nobody may change.
+  Packet& sctp(uint16_t source, uint16_t destination, uint8_t chunk);
   Packet& vxlan(uint32_t vni, uint8_t mark = 0);
   // Echo request or reply of the family of the last ip().
   Packet& echo(bool request, uint16_t id, uint16_t sequence = 1);
@@ -51,7 +53,7 @@ class Packet {
 
  private:
   struct Layer;
-  enum class Kind { ethernet, arp, ip4, ip6, tcp, udp, vxlan, icmp, payload };
+  enum class Kind { ethernet, arp, ip4, ip6, tcp, udp, sctp, vxlan, icmp, payload };
   struct Layer {
     Kind kind;
     std::vector<uint8_t> bytes;

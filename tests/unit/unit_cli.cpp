@@ -72,14 +72,14 @@ TEST_CASE("network create sends what was given and prints the id") {
   agent.answer<api::Network>("NetworkCreate", R"(id: "net1" name: "app")");
   const Output output = agent.weft({"network", "create", "--subnet", "10.1.0.0/24", "--ipv6",
                                     "--aux-address", "router=10.1.0.9", "--opt", "mtu=1400",
-                                    "--opt", "multicast=", "--label", "a=b=c", "app"});
+                                    "--opt", "vxlan_id=", "--label", "a=b=c", "app"});
   CHECK(output.err == "");
   CHECK(output.out == "net1\n");
   const std::string sent = agent.last<api::NetworkCreateRequest>("NetworkCreate");
   CHECK(sent.starts_with(R"(name: "app" driver: "overlay" subnets: "10.1.0.0/24")"));
   CHECK(sent.find(R"(aux_addresses { key: "router" value: "10.1.0.9" } ipv6: true)") !=
         std::string::npos);
-  CHECK(sent.find(R"(key: "multicast" value: "")") != std::string::npos);
+  CHECK(sent.find(R"(key: "vxlan_id" value: "")") != std::string::npos);
   CHECK(sent.find(R"(labels { key: "a" value: "b=c" })") != std::string::npos);
 }
 

@@ -87,6 +87,8 @@ TEST_CASE("bad network requests are refused in one sentence and change nothing")
           "subnet 10.3.0.0/31 is too small for a gateway and an endpoint: use /30 or larger");
   refused([](auto& r) { r.add_subnets("banana"); },
           "--subnet: 'banana' is not an address block such as 10.0.0.0/24");
+  refused([](auto& r) { (*r.mutable_options())["multicast"] = "true"; },
+          "option multicast is not available in this version: leave it out");
   refused([](auto& r) { (*r.mutable_options())["vxlan_id"] = "4095"; },
           "vxlan_id '4095' is not a number from 4096 to 16777215");
   refused([](auto& r) { (*r.mutable_options())["vxlan_id"] = "4096"; },

@@ -105,6 +105,9 @@ TEST_CASE("published ports that clash are refused, host-mode ports of two servic
           "published port 70000 is not a port: use 1 to 65535");
   refused([](auto& s) { *s.add_ports() = Cluster::port(80, 80, "icmp"); },
           "protocol 'icmp' cannot be published: use tcp, udp or sctp");
+  for (const uint32_t published : {0u, 9000u})
+    refused([&](auto& s) { *s.add_ports() = Cluster::port(published, 80, "sctp"); },
+            "an SCTP port is published as itself, its checksum covers the port: use 80:80/sctp");
   for (const char* name : {"h1", "h2"}) {
     api::ServiceSpec host = Cluster::spec(name, 0);
     *host.add_ports() = Cluster::port(9100, 80, "tcp", api::HOST);

@@ -49,6 +49,10 @@ Result<> check_port(api::PublishedPort& port) {
   if (port.published() > 65535)
     return Error(ErrorCode::invalid, "published port " + std::to_string(port.published()) +
                                          " is not a port: use 1 to 65535");
+  if (port.protocol() == "sctp" && port.published() != port.target())
+    return Error(ErrorCode::invalid,
+                 "an SCTP port is published as itself, its checksum covers the port: use " +
+                     std::to_string(port.target()) + ":" + std::to_string(port.target()) + "/sctp");
   if (!port.address().empty()) {
     const Address address = TRY_IN("published address", Address::parse(port.address()));
     // One spelling, so that equal addresses are equal text; 0.0.0.0 and :: mean all.
