@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <filesystem>
 #include <nlohmann/json.hpp>
 
 #include "cli/actions.h"
@@ -38,6 +39,7 @@ Result<int> show(const Context& context) {
     table.row({"Node:", text(cluster, "node_name") + " (" + short_id(text(cluster, "node_id")) +
                             "), " + word(text(cluster, "role"))});
     table.row({"Managers:", or_dash(joined(cluster, "managers"))});
+    table.row({"Leader:", or_dash(text(cluster, "leader"))});
     table.row({"Nodes:",
                text(cluster, "nodes_alive") + " of " + text(cluster, "nodes_total") + " alive"});
   }
@@ -67,6 +69,40 @@ Result<int> leave(const Context& context) {
       TRY(context.client.post("/v1/cluster/leave", {{"force", context.arguments.has("force")}}));
   if (context.json) return print_json(reply), 0;
   if (!context.quiet) print_line("This node has left the cluster.");
+  return 0;
+}
+
+// The daemon opens the file: it must not depend on where the command is run.
+std::string whole_path(const std::string& path) {
+  return std::filesystem::absolute(path).lexically_normal();
+}
+
+Result<int> backup(const Context& context) {
+  const std::string path = whole_path(context.arguments.operands[0]);
+  const Json reply = TRY(context.client.post("/v1/cluster/backup", {{"path", path}}));
+  if (context.json) return print_json(reply), 0;
+  print_line(context.quiet ? path : "The managers' store is copied to " + path + ".");
+  return 0;
+}
+
+Result<int> restore(const Context& context) {
+  const Arguments& arguments = context.arguments;
+  const Json cluster = TRY(context.client.post(
+      "/v1/cluster/restore", {{"path", whole_path(arguments.operands[0])},
+                              {"advertise_address", arguments.text("advertise")}}));
+  if (context.json) return print_json(cluster), 0;
+  if (context.quiet) return print_line(text(cluster, "node_id")), 0;
+  print_line("Cluster " + short_id(text(cluster, "cluster_id")) +
+             " is restored; this node is its manager.");
+  return 0;
+}
+
+Result<int> recover(const Context& context) {
+  const Json cluster = TRY(
+      context.client.post("/v1/cluster/recover", {{"force", context.arguments.has("force")}}));
+  if (context.json) return print_json(cluster), 0;
+  if (!context.quiet)
+    print_line("This node leads the cluster alone; the other managers join it anew.");
   return 0;
 }
 
@@ -128,6 +164,35 @@ std::vector<Command> cluster_commands() {
        .text = "Its tasks stop and its endpoints are withdrawn.",
        .examples = "weft cluster leave",
        .run = leave},
+      {.noun = "cluster",
+       .verb = "backup",
+       .summary = "Copy the managers' store into a new file on this node",
+       .operands = "FILE",
+       .operands_min = 1,
+       .operands_max = 1,
+       .text = "Asks the local weftd, which must be a manager's; the file holds the cluster's "
+               "secrets and is readable by root only.",
+       .examples = "weft cluster backup /root/weft-backup.db",
+       .run = backup},
+      {.noun = "cluster",
+       .verb = "restore",
+       .summary = "Make this node the first manager of a cluster from a backup",
+       .operands = "FILE",
+       .operands_min = 1,
+       .operands_max = 1,
+       .options = {advertise},
+       .text = "For a node that is in no cluster. It takes the place of nodes with its name or "
+               "address; nodes that knew a manager at this address come back by themselves.",
+       .examples = "weft cluster restore /root/weft-backup.db",
+       .run = restore},
+      {.noun = "cluster",
+       .verb = "recover",
+       .summary = "Go on with this manager alone when the majority is lost for good",
+       .options = {{.name = "force", .help = "Yes, give up what only the lost managers know"}},
+       .text = "Run it on one surviving manager, best the one that was heard last. Managers that "
+               "come back join it anew.",
+       .examples = "weft cluster recover --force",
+       .run = recover},
       {.noun = "cluster",
        .verb = "status",
        .summary = "Show the cluster as this node sees it",

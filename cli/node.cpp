@@ -11,7 +11,8 @@ Result<int> list(const Context& context) {
   const Json answer = TRY(context.client.get("/v1/nodes"));
   Table table({"ID", "NAME", "ROLE", "STATE", "AVAILABILITY", "ADDRESS", "VERSION"});
   for (const Json& node : answer.value("nodes", Json::array())) {
-    table.row({short_id(text(node, "id")), text(node, "name"), word(text(node, "role")),
+    table.row({short_id(text(node, "id")), text(node, "name"),
+               node.value("leader", false) ? "leader" : word(text(node, "role")),
                word(text(node, "state")), word(text(node, "availability")),
                or_dash(text(node, "address")), or_dash(text(node, "version"))});
   }
@@ -19,11 +20,10 @@ Result<int> list(const Context& context) {
   return 0;
 }
 
-Result<int> set_availability(const Context& context, const char* availability) {
+Result<int> change_each(const Context& context, const Json& change) {
   int status = 0;
   for (const std::string& name : context.arguments.operands) {
-    const auto node = context.client.put(
-        path_of("nodes", name), {{"availability", availability}, {"set_availability", true}});
+    const auto node = context.client.put(path_of("nodes", name), change);
     if (!node) {
       complain(node.error().message());
       status = 1;
@@ -36,8 +36,19 @@ Result<int> set_availability(const Context& context, const char* availability) {
   return status;
 }
 
+Result<int> set_availability(const Context& context, const char* availability) {
+  return change_each(context, {{"availability", availability}, {"set_availability", true}});
+}
+
 Result<int> drain(const Context& context) { return set_availability(context, "DRAIN"); }
 Result<int> activate(const Context& context) { return set_availability(context, "ACTIVE"); }
+
+Result<int> promote(const Context& context) {
+  return change_each(context, {{"role", "MANAGER"}, {"set_role", true}});
+}
+Result<int> demote(const Context& context) {
+  return change_each(context, {{"role", "WORKER"}, {"set_role", true}});
+}
 
 Result<int> update(const Context& context) {
   const Arguments& arguments = context.arguments;
@@ -74,6 +85,24 @@ std::vector<Command> node_commands() {
        .operands_max = 1000,
        .examples = "weft node inspect n1",
        .run = inspect_nodes},
+      {.noun = "node",
+       .verb = "promote",
+       .summary = "Make nodes managers",
+       .operands = "NODE...",
+       .operands_min = 1,
+       .operands_max = 16,
+       .text = "Managers keep the cluster's state together: 3 stand the loss of one, 5 of two. An "
+               "even number stands no more than one less.",
+       .examples = "weft node promote n2 n3",
+       .run = promote},
+      {.noun = "node",
+       .verb = "demote",
+       .summary = "Make managers workers",
+       .operands = "NODE...",
+       .operands_min = 1,
+       .operands_max = 16,
+       .examples = "weft node demote n3",
+       .run = demote},
       {.noun = "node",
        .verb = "drain",
        .summary = "Move the tasks of nodes elsewhere and give them no new ones",

@@ -16,6 +16,10 @@ namespace {
 // A commit that failed (full disk) is tried again by the next orchestration.
 constexpr auto retry_after_failure = 1s;
 
+Error no_longer_leads() {
+  return Error(ErrorCode::unavailable, "this manager no longer leads: try again");
+}
+
 }  // namespace
 
 Manager::Actor::Actor(store::Store& store, Authority& authority, Rng rng, Config config)
@@ -24,6 +28,12 @@ Manager::Actor::Actor(store::Store& store, Authority& authority, Rng rng, Config
       rng_(rng),
       config_(config),
       alive_(std::make_shared<Actor*>(this)) {}
+
+Manager::Actor::~Actor() {
+  *alive_ = nullptr;
+  for (Job& job : std::exchange(jobs_, {})) job.reply(no_longer_leads());
+  for (auto& [id, collection] : std::exchange(logs_, {})) collection.reply(no_longer_leads());
+}
 
 Result<> Manager::Actor::load() {
   store::Snapshot snapshot = TRY(store_.load());
@@ -98,7 +108,10 @@ void Manager::Actor::run(Job job) {
   auto shared = std::make_shared<const Transaction>(std::move(transaction));
   store_.commit(*shared, [alive = alive_, shared,
                           reply = std::move(job.reply)](Result<store::Committed> committed) {
-    if (*alive) (*alive)->committed(*shared, std::move(committed), reply);
+    if (*alive)
+      (*alive)->committed(*shared, std::move(committed), reply);
+    else
+      reply(no_longer_leads());
   });
 }
 
@@ -140,6 +153,8 @@ void Manager::Actor::init(const std::string& cluster_id, const api::ClusterInitR
                              authority_.new_join_secret(),
                              authority_.new_join_secret(),
                              authority_.random_bytes(32),
+                             authority_.ca().certificate_pem,
+                             authority_.ca().key_pem,
                              request,
                              node};
   auto decide = [this, birth](Draft& draft) -> Result<std::string> {
@@ -168,10 +183,25 @@ Result<> Manager::Actor::check_caller(const Caller& caller) const {
   return Ok;
 }
 
-void Manager::Actor::handle(const Caller& caller, std::string_view method,
+void Manager::Actor::adopt_store(const std::string& node_id, uint64_t member_id,
+                                 const std::string& generation) {
+  store_generation_ = generation;
+  auto decide = [=](Draft& draft) -> Result<std::string> {
+    manage::adopt_store(draft, node_id, member_id, generation);
+    return std::string();
+  };
+  add("", std::move(decide), [](Result<std::string>) {});
+}
+
+void Manager::Actor::handle(const Caller& asking, std::string_view method,
                             const std::string& payload, Reply reply) {
-  if (method == "Join") return join(caller, payload, std::move(reply));
-  if (auto allowed = check_caller(caller); !allowed) return reply(std::move(allowed).error());
+  if (method == "Join") return join(asking, payload, std::move(reply));
+  if (auto allowed = check_caller(asking); !allowed) return reply(std::move(allowed).error());
+  // What it is now: its certificate may be older.
+  Caller caller = asking;
+  caller.role = state_.nodes.at(asking.node_id).role();
+  if (method == "RenewCertificate") return renew(caller, payload, reply);
+  if (method == "PrepareManager") return prepare(caller, payload, std::move(reply));
   if (method == "Session")
     return reply(Error(ErrorCode::invalid, "a session is opened on a connection"));
   if (method == "Heartbeat") return heartbeat(caller, payload, reply);
@@ -206,17 +236,60 @@ void Manager::Actor::join(const Caller& caller, const std::string& payload, Repl
       return Error(ErrorCode::invalid, "the join request cannot be read");
     const api::NodeRole role = TRY(manage::role_of_secret(draft.cluster(), request.secret()));
     const api::Node node = TRY(manage::join_node(draft, request, role));
-    const std::string& cluster_id = draft.cluster().id();
-    Joined joined = TRY(authority_.sign(request.csr_pem(), node.id(),
-                                        role == api::MANAGER ? "manager" : "worker", cluster_id));
-    api::JoinReply answer;
-    *answer.mutable_node() = node;
-    answer.set_certificate_pem(std::move(joined.certificate_pem));
-    answer.set_ca_pem(std::move(joined.ca_pem));
-    answer.set_cluster_id(cluster_id);
-    return manage::serialize(answer);
+    return manage::serialize(TRY(sign_in(draft, request, node)));
   };
   // Repeated requests are recognised by the node id.
+  add("", std::move(decide), std::move(reply));
+}
+
+Result<api::JoinReply> Manager::Actor::sign_in(const Draft& draft, const api::JoinRequest& request,
+                                               const api::Node& node) {
+  const std::string& cluster_id = draft.cluster().id();
+  Joined joined =
+      TRY(authority_.sign(request.csr_pem(), node.id(),
+                          node.role() == api::MANAGER ? "manager" : "worker", cluster_id));
+  api::JoinReply answer;
+  *answer.mutable_node() = node;
+  answer.set_certificate_pem(std::move(joined.certificate_pem));
+  answer.set_ca_pem(std::move(joined.ca_pem));
+  answer.set_cluster_id(cluster_id);
+  return answer;
+}
+
+void Manager::Actor::take_over(const api::JoinRequest& request, Reply reply) {
+  auto decide = [this, request](Draft& draft) -> Result<std::string> {
+    TRY(manage::replace_node(draft, request));
+    const api::Node node = TRY(manage::join_node(draft, request, api::MANAGER));
+    return manage::serialize(TRY(sign_in(draft, request, node)));
+  };
+  add("", std::move(decide), std::move(reply));
+}
+
+void Manager::Actor::renew(const Caller& caller, const std::string& payload, const Reply& reply) {
+  api::RenewRequest request;
+  if (!request.ParseFromString(payload))
+    return reply(Error(ErrorCode::invalid, "the renewal request cannot be read"));
+  Draft draft(state_, now.wall, rng_);
+  auto joined =
+      authority_.sign(request.csr_pem(), caller.node_id,
+                      caller.role == api::MANAGER ? "manager" : "worker", draft.cluster().id());
+  if (!joined) return reply(std::move(joined).error());
+  api::RenewReply answer;
+  answer.set_certificate_pem(std::move(joined->certificate_pem));
+  answer.set_ca_pem(std::move(joined->ca_pem));
+  answer.set_role(caller.role);
+  reply(manage::serialize(answer));
+}
+
+void Manager::Actor::prepare(const Caller& caller, const std::string& payload, Reply reply) {
+  api::PrepareManagerRequest request;
+  if (!request.ParseFromString(payload))
+    return reply(Error(ErrorCode::invalid, "the request cannot be read"));
+  const uint64_t fresh = rng_() >> 1 | 1;
+  auto decide = [this, id = caller.node_id, request, fresh](Draft& draft) -> Result<std::string> {
+    return manage::serialize(
+        TRY(manage::prepare_manager(draft, id, request, store_generation_, fresh)));
+  };
   add("", std::move(decide), std::move(reply));
 }
 

@@ -14,13 +14,16 @@ namespace weft::manager {
 class Manager::Actor {
  public:
   Actor(store::Store& store, Authority& authority, Rng rng, Config config);
-  ~Actor() { *alive_ = nullptr; }
+  // Whoever still waits for an answer is told to ask the next leader.
+  ~Actor();
 
   Result<> load();
   bool has_cluster() const { return !state_.cluster.empty(); }
   const manage::ClusterState& state() const { return state_; }
   void init(const std::string& cluster_id, const api::ClusterInitRequest& request,
             const api::JoinRequest& node, Reply reply);
+  void adopt_store(const std::string& node_id, uint64_t member_id, const std::string& generation);
+  void take_over(const api::JoinRequest& node, Reply reply);
   void handle(const manage::Caller& caller, std::string_view method, const std::string& payload,
               Reply reply);
   void open_session(const manage::Caller& caller, const std::string& payload,
@@ -59,6 +62,10 @@ class Manager::Actor {
 
   Result<> check_caller(const manage::Caller& caller) const;
   void join(const manage::Caller& caller, const std::string& payload, Reply reply);
+  Result<api::JoinReply> sign_in(const manage::Draft& draft, const api::JoinRequest& request,
+                                 const api::Node& node);
+  void renew(const manage::Caller& caller, const std::string& payload, const Reply& reply);
+  void prepare(const manage::Caller& caller, const std::string& payload, Reply reply);
   void heartbeat(const manage::Caller& caller, const std::string& payload, const Reply& reply);
   void token(const manage::Caller& caller, bool rotate, const std::string& payload, Reply reply);
 
@@ -90,6 +97,7 @@ class Manager::Actor {
   std::map<std::string, Instant> member_dead_;   // dead by gossip, since
   bool judging_ = false;
   std::map<uint64_t, LogCollection> logs_;
+  std::string store_generation_;
   uint64_t next_collection_ = 1;
   std::shared_ptr<Actor*> alive_;  // answers that come after this object has gone find null
 };

@@ -22,6 +22,17 @@ void Manager::init(Now now, const std::string& cluster_id, const api::ClusterIni
   actor_->init(cluster_id, request, node, std::move(reply));
 }
 
+void Manager::adopt_store(Now now, const std::string& node_id, uint64_t member_id,
+                          const std::string& generation) {
+  actor_->now = now;
+  actor_->adopt_store(node_id, member_id, generation);
+}
+
+void Manager::take_over(Now now, const api::JoinRequest& node, Reply reply) {
+  actor_->now = now;
+  actor_->take_over(node, std::move(reply));
+}
+
 void Manager::handle(Now now, const manage::Caller& caller, std::string_view method,
                      const std::string& payload, Reply reply) {
   actor_->now = now;

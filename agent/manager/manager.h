@@ -60,6 +60,13 @@ class Manager {
   void init(Now now, const std::string& cluster_id, const api::ClusterInitRequest& request,
             const api::JoinRequest& node, Reply reply);
 
+  // This node's place in the store that it now leads. To be called after load(), with every change.
+  void adopt_store(Now now, const std::string& node_id, uint64_t member_id,
+                   const std::string& generation);
+  // For a cluster that was restored from a backup: `node` takes the place of nodes with its name or
+  // address, as a manager. Reply: JoinReply.
+  void take_over(Now now, const api::JoinRequest& node, Reply reply);
+
   // LEADER methods of service Control and the methods of service Manager, by their names in
   // weft.proto, but Session. `reply` may be called from within.
   void handle(Now now, const manage::Caller& caller, std::string_view method,

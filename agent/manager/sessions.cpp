@@ -5,6 +5,11 @@
 
 namespace weft::manager {
 
+Sessions::~Sessions() {
+  *alive_ = nullptr;
+  for (auto& [node_id, session] : std::exchange(sessions_, {})) session.sink->close();
+}
+
 void Sessions::open(const std::string& node_id, const std::string& session_id,
                     std::unique_ptr<SessionSink> sink, Instant now) {
   close(node_id);

@@ -25,7 +25,8 @@ class Sessions {
   };
 
   Sessions() : alive_(std::make_shared<Sessions*>(this)) {}
-  ~Sessions() { *alive_ = nullptr; }
+  // Closes all: the nodes look for the next leader.
+  ~Sessions();
   Sessions(const Sessions&) = delete;
   Sessions& operator=(const Sessions&) = delete;
 

@@ -119,6 +119,7 @@ void Agent::start_session() {
     else
       log_warning("no manager: " + why + "; what runs keeps running");
     if (connected && tasks_) tasks_->report_all();
+    if (connected) follow_role();
   };
   session_ = std::make_unique<Session>(
       loop_, io::TlsIdentity{identity_->ca_pem, identity_->certificate_pem, identity_->key_pem},
@@ -140,6 +141,8 @@ void Agent::on_assignment(const api::Assignment& assignment) {
       return;
     }
   }
+  follow_managers();
+  follow_role();
   sync_gossip();
   for (Waiting& late : std::exchange(waiting_, {})) settle_attachment(std::move(late));
   sync_tasks();
@@ -254,6 +257,9 @@ void Agent::on_gossip(std::vector<cluster::Event> events) {
                                                                : "gone";
       log_info("node " + name + " is " + state);
       if (manager_) manager_->member_state(id, event.kind == Kind::member_alive);
+      if (session_ && node != known_.nodes.end() &&
+          (event.kind == Kind::member_dead || event.kind == Kind::member_left))
+        session_->manager_is_gone(node->second.address());
     }
   }
   plan_soon();
@@ -297,7 +303,9 @@ Result<> Agent::leave_cluster() {
   if (kernel_) TRY(kernel_->remove());
   kernel_.reset();
   links_.reset();
+  role_timer_.cancel();
   manager_.reset();
+  in_store_ = role_busy_ = false;
   TRY(identities_.erase());
   identity_.reset();
   known_ = KnownState();

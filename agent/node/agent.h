@@ -55,6 +55,17 @@ class Agent {
   void sync_gossip();
   Result<> leave_cluster();
 
+  // --- this node as a manager: agent_managers.cpp ---
+  void follow_managers();
+  void follow_role();
+  void renew_certificate();
+  void join_store();
+  void added_to_store(const Error* problem);
+  bool certificate_is_old() const;
+  void backup_cluster(const api::ClusterBackupRequest& request, Reply reply);
+  Result<api::ClusterStatus> restore_cluster(const api::ClusterRestoreRequest& request);
+  void recover_cluster(const api::ClusterRecoverRequest& request, Reply reply);
+
   // --- planning: agent_plan.cpp ---
   void plan_soon();
   void plan_now();
@@ -113,6 +124,8 @@ class Agent {
   bool settled_ = false;
   bool plan_pending_ = false;
   bool online_announced_ = false;
+  bool role_busy_ = false;  // a request about this node's role is under way
+  bool in_store_ = false;   // the leader has confirmed this manager's place in the store
   uint32_t dns_serial_ = 0;
   std::map<uint32_t, std::set<std::string>> published_;  // VNI -> endpoint ids in gossip
   std::map<std::string, std::string> published_bytes_;   // endpoint id -> record
@@ -138,7 +151,7 @@ class Agent {
   void settle_attachment(Waiting waiting);
   std::vector<Waiting> waiting_;
   io::Watch monitor_watch_;
-  io::Timer plan_timer_, save_timer_, retry_timer_, waiting_timer_;
+  io::Timer plan_timer_, save_timer_, retry_timer_, waiting_timer_, role_timer_;
 };
 
 }  // namespace weft::node

@@ -36,16 +36,6 @@ Error no_cluster() {
                "this node is in no cluster yet: `weft cluster init` or `weft cluster join`");
 }
 
-std::string hex_id() {
-  static const char digits[] = "0123456789abcdef";
-  std::string out;
-  for (uint8_t byte : io::random_bytes(16)) {
-    out += digits[byte >> 4];
-    out += digits[byte & 15];
-  }
-  return out;
-}
-
 std::string kernel_release() {
   utsname name{};
   return ::uname(&name) == 0 ? name.release : "";
@@ -93,6 +83,8 @@ Result<std::string> Agent::answer(const std::string& method, const std::string& 
   if (method == "ClusterShow") return cluster_status().SerializeAsString();
   if (method == "ClusterInit")
     return bytes(init_cluster(TRY(parse<api::ClusterInitRequest>(payload))));
+  if (method == "ClusterRestore")
+    return bytes(restore_cluster(TRY(parse<api::ClusterRestoreRequest>(payload))));
   if (method == "ClusterJoin") {
     const auto request = TRY(parse<api::ClusterJoinRequest>(payload));
     later = true;
@@ -100,6 +92,18 @@ Result<std::string> Agent::answer(const std::string& method, const std::string& 
     return std::string();
   }
   if (!identity_) return no_cluster();
+  if (method == "ClusterBackup") {
+    const auto request = TRY(parse<api::ClusterBackupRequest>(payload));
+    later = true;
+    backup_cluster(request, std::move(reply));
+    return std::string();
+  }
+  if (method == "ClusterRecover") {
+    const auto request = TRY(parse<api::ClusterRecoverRequest>(payload));
+    later = true;
+    recover_cluster(request, std::move(reply));
+    return std::string();
+  }
   if (method == "ClusterLeave") {
     const auto request = TRY(parse<api::ClusterLeaveRequest>(payload));
     later = true;
@@ -211,8 +215,8 @@ Result<api::ClusterInitReply> Agent::init_cluster(const api::ClusterInitRequest&
     return Error(ErrorCode::conflict,
                  "this node is in a cluster already: `weft cluster leave` first");
   Identity identity;
-  identity.node_id = hex_id();
-  identity.cluster_id = hex_id();
+  identity.node_id = new_id();
+  identity.cluster_id = new_id();
   identity.role = "manager";
   api::JoinRequest self = TRY(introduce(request.advertise_address()));
   self.set_node_id(identity.node_id);
@@ -221,11 +225,10 @@ Result<api::ClusterInitReply> Agent::init_cluster(const api::ClusterInitRequest&
       SocketAddress{TRY(Address::parse(self.address())), config_.manager_port}.to_string()};
   const io::CertifiedKey ca = TRY(io::create_cluster_ca(identity.cluster_id, loop_.wall_now()));
   identity.ca_pem = ca.certificate_pem;
-  identity.ca_key_pem = ca.key_pem;
   identity.key_pem = TRY(io::create_key());
   self.set_csr_pem(TRY(io::create_signing_request(identity.key_pem)));
   api::ClusterInitReply reply;
-  auto made = ManagerHost::init(config_, identity, request, self, reply);
+  auto made = ManagerHost::init(config_, identity, ca.key_pem, request, self, reply);
   if (made) {
     if (auto saved = identities_.save(identity); saved) {
       manager_ = std::move(*made);
@@ -255,7 +258,7 @@ void Agent::join_cluster(const api::ClusterJoinRequest& request, Reply reply) {
     if (attempt->managers.empty())
       return Error(ErrorCode::invalid, "name at least one manager: HOST[:PORT]");
     attempt->request = TRY(introduce(request.advertise_address()));
-    attempt->identity.node_id = hex_id();
+    attempt->identity.node_id = new_id();
     attempt->identity.advertise_address = attempt->request.address();
     attempt->identity.key_pem = TRY(io::create_key());
     attempt->request.set_csr_pem(TRY(io::create_signing_request(attempt->identity.key_pem)));
@@ -299,7 +302,7 @@ void Agent::joined(const JoinAttempt& attempt, const std::string& payload) {
     Identity identity = attempt.identity;
     identity.node_id = answer.node().id();
     identity.cluster_id = answer.cluster_id();
-    identity.role = "worker";
+    identity.role = answer.node().role() == api::MANAGER ? "manager" : "worker";
     identity.ca_pem = answer.ca_pem();
     identity.certificate_pem = answer.certificate_pem();
     TRY(identities_.save(identity));
@@ -312,6 +315,13 @@ void Agent::joined(const JoinAttempt& attempt, const std::string& payload) {
 
 void Agent::leave_by_request(const api::ClusterLeaveRequest& request, Reply reply) {
   const bool manager = identity_->role == "manager";
+  bool others_manage = false;
+  for (const auto& [id, node] : known_.nodes)
+    others_manage |= id != identity_->node_id && node.role() == api::MANAGER;
+  if (manager && others_manage && !request.force())
+    return reply(Error(ErrorCode::conflict,
+                       "this node is a manager: `weft node demote " + known_.self.name() +
+                           "` first, or use --force"));
   const auto leave_now = [this, reply] {
     auto left = leave_cluster();
     if (!left) return reply(std::move(left).error());
@@ -364,6 +374,9 @@ api::ClusterStatus Agent::cluster_status() const {
   out.set_node_name(config_.name);
   out.set_role(identity_->role == "manager" ? api::MANAGER : api::WORKER);
   for (const std::string& manager : identity_->managers) out.add_managers(manager);
+  out.set_leader(manager_            ? manager_->leader()
+                 : session_          ? session_->connected_to()
+                                     : std::string());
   const bool connected = session_ && session_->connected();
   out.set_state(!kernel_ ? "joining" : connected ? "ready" : "no manager");
   out.set_message(connected ? last_failure_ : session_problem_);

@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "io/files.h"
+#include "io/pki.h"
 
 namespace weft::node {
 
@@ -17,6 +18,16 @@ constexpr const char* identity_file = "/identity.json";
 constexpr const char* epoch_file = "/boot-epoch";
 
 }  // namespace
+
+std::string new_id() {
+  static const char digits[] = "0123456789abcdef";
+  std::string out;
+  for (uint8_t byte : io::random_bytes(16)) {
+    out += digits[byte >> 4];
+    out += digits[byte & 15];
+  }
+  return out;
+}
 
 Result<Identity> IdentityStore::load() const {
   const std::string path = folder_ + identity_file;
@@ -32,7 +43,6 @@ Result<Identity> IdentityStore::load() const {
     out.ca_pem = json.at("ca");
     out.certificate_pem = json.at("certificate");
     out.key_pem = json.at("key");
-    out.ca_key_pem = json.value("ca_key", "");
   } catch (const Json::exception&) {
     return Error(path + " is damaged: restore it, or remove it and join the cluster again");
   }
@@ -40,7 +50,7 @@ Result<Identity> IdentityStore::load() const {
 }
 
 Result<> IdentityStore::save(const Identity& identity) const {
-  Json json = {{"node_id", identity.node_id},
+  const Json json = {{"node_id", identity.node_id},
                {"cluster_id", identity.cluster_id},
                {"role", identity.role},
                {"advertise_address", identity.advertise_address},
@@ -48,15 +58,14 @@ Result<> IdentityStore::save(const Identity& identity) const {
                {"ca", identity.ca_pem},
                {"certificate", identity.certificate_pem},
                {"key", identity.key_pem}};
-  if (!identity.ca_key_pem.empty()) json["ca_key"] = identity.ca_key_pem;
   return io::write_file_atomically(folder_ + identity_file, json.dump(2) + "\n", 0600);
 }
 
 Result<> IdentityStore::erase() const {
   std::error_code failure;
-  for (const char* name : {"/identity.json", "/assignment.pb", "/endpoints.pb", "/store.db",
-                           "/store.db-wal", "/store.db-shm"}) {
-    std::filesystem::remove(folder_ + name, failure);
+  // The identity last: a node that is killed meanwhile leaves again.
+  for (const char* name : {"/store", "/assignment.pb", "/endpoints.pb", "/identity.json"}) {
+    std::filesystem::remove_all(folder_ + name, failure);
     if (failure) return Error("cannot remove " + folder_ + name + ": " + failure.message());
   }
   return Ok;

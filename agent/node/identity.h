@@ -20,8 +20,10 @@ struct Identity {
   std::string ca_pem;
   std::string certificate_pem;
   std::string key_pem;
-  std::string ca_key_pem;  // managers only
 };
+
+// A random id for a node or a cluster: 32 hex digits.
+std::string new_id();
 
 class IdentityStore {
  public:

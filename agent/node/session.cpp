@@ -3,13 +3,21 @@
 
 #include <algorithm>
 
+#include "io/pki.h"
+
 namespace weft::node {
 
 namespace {
 
 constexpr auto call_timeout = 20s;
-constexpr auto back_off_max = 2s;
-constexpr auto connect_patience = 3s;
+constexpr auto connect_timeout = 2s;
+constexpr auto find_timeout = 2s;
+constexpr auto heartbeat_timeout = 5s;
+constexpr Duration back_off_min = 50ms;
+constexpr Duration back_off_max = 1s;
+// How long a call waits for a leader, and how often it is tried meanwhile.
+constexpr auto patience = 5s;
+constexpr auto retry_every = 100ms;
 constexpr size_t waiting_max = 1000;
 
 }  // namespace
@@ -34,66 +42,107 @@ void Session::close() {
   connection_.reset();
 }
 
+void Session::set_managers(std::vector<SocketAddress> managers) {
+  if (!managers.empty()) managers_ = std::move(managers);
+}
+
+void Session::manager_is_gone(const std::string& address) {
+  if (connection_ && connected_to_.address.to_string() == address)
+    lost(Error(ErrorCode::unavailable, "the manager at " + address + " is down"));
+}
+
 void Session::connect() {
   io::RpcConnectOptions options;
   options.trust = identity_;
+  options.timeout = connect_timeout;
   options.handler = [alive = alive_](const io::RpcConnectionHandle&, std::string method,
                                      std::string payload, io::RpcReply reply) {
     if (*alive) (*alive)->serve(method, payload, std::move(reply));
   };
-  const SocketAddress manager = managers_[next_manager_++ % managers_.size()];
+  const SocketAddress manager =
+      leader_ ? *std::exchange(leader_, std::nullopt)
+              : managers_[next_manager_++ % managers_.size()];
   io::rpc_connect(loop_, manager, std::move(options),
                   [alive = alive_, manager](Result<io::RpcConnectionHandle> connection) {
                     if (!*alive) return;
                     if (connection)
-                      (*alive)->opened(std::move(*connection));
+                      (*alive)->opened(manager, std::move(*connection));
                     else
-                      (*alive)->lost(std::move(connection.error()).in(manager.to_string()));
+                      (*alive)->lost(std::move(connection.error()).in(manager.to_string()), true);
                   });
 }
 
-void Session::opened(io::RpcConnectionHandle connection) {
+void Session::opened(const SocketAddress& manager, io::RpcConnectionHandle connection) {
+  connected_to_ = manager;
   connection_ = std::move(connection);
   connection_->on_close([alive = alive_](const Error& reason) {
     if (*alive) (*alive)->lost(reason);
   });
-  connection_->call("Session", callbacks_.hello().SerializeAsString(), call_timeout,
-                    [alive = alive_](Result<std::string> reply) {
+  connection_->call("FindLeader", "", find_timeout,
+                    [alive = alive_, manager](Result<std::string> reply) {
                       if (!*alive) return;
-                      Session& self = **alive;
-                      api::SessionReply session;
-                      if (!reply) return self.lost(reply.error());
-                      if (!session.ParseFromString(*reply))
-                        return self.lost(Error("the manager's answer is damaged"));
-                      self.session_id_ = session.session_id();
-                      if (session.heartbeat_ms() > 0)
-                        self.heartbeat_every_ = std::chrono::milliseconds(session.heartbeat_ms());
-                      self.ready_ = true;
-                      self.back_off_ = 100ms;
-                      self.waiting_timer_.cancel();
-                      for (Waiting& call : std::exchange(self.waiting_, {}))
-                        self.connection_->call(call.method, call.payload, call_timeout,
-                                               std::move(call.reply));
-                      self.callbacks_.on_change(true, "");
-                      self.heartbeat();
+                      api::LeaderReply leader;
+                      if (!reply)
+                        return (*alive)->lost(std::move(reply.error()).in(manager.to_string()));
+                      if (!leader.ParseFromString(*reply))
+                        return (*alive)->lost(Error("the manager's answer is damaged"));
+                      (*alive)->told_leader(leader);
                     });
 }
 
-void Session::lost(const Error& reason) {
+void Session::told_leader(const api::LeaderReply& leader) {
+  if (leader.self()) return start();
+  leaderless_ = leader.address().empty();
+  if (auto address = SocketAddress::parse(leader.address()); address && !leader.address().empty())
+    leader_ = *address;
+  lost(Error(ErrorCode::unavailable,
+             "no manager leads the cluster: it needs a majority of its managers"));
+}
+
+void Session::start() {
+  connection_->call("Session", callbacks_.hello().SerializeAsString(), call_timeout,
+                    [alive = alive_](Result<std::string> reply) {
+                      if (!*alive) return;
+                      api::SessionReply session;
+                      if (!reply) return (*alive)->lost(reply.error());
+                      if (!session.ParseFromString(*reply))
+                        return (*alive)->lost(Error("the manager's answer is damaged"));
+                      (*alive)->started(session);
+                    });
+}
+
+void Session::started(const api::SessionReply& session) {
+  session_id_ = session.session_id();
+  if (session.heartbeat_ms() > 0)
+    heartbeat_every_ = std::chrono::milliseconds(session.heartbeat_ms());
+  ready_ = true;
+  back_off_ = back_off_min;
+  problem_.clear();
+  leaderless_ = false;
+  for (Call& call : std::exchange(waiting_, {})) send(std::move(call));
+  callbacks_.on_change(true, "");
+  heartbeat();
+}
+
+void Session::lost(const Error& reason, bool unreachable) {
   if (closed_) return;
   if (connection_) connection_->close();
   connection_.reset();
+  // That nobody leads says more than that some manager is down.
+  if (!unreachable || !leaderless_) problem_ = reason.message();
   const bool was_ready = std::exchange(ready_, false);
-  timer_ = loop_.after(back_off_, [this] { connect(); });
+  // Straight to the leader that was named; once, for it may have gone as well.
+  const bool named = leader_ && back_off_ == back_off_min;
+  timer_ = loop_.after(named ? Duration(0) : back_off_, [this] { connect(); });
   back_off_ = std::min<Duration>(back_off_ * 2, back_off_max);
-  if (was_ready || back_off_ == back_off_max) callbacks_.on_change(false, reason.message());
+  if (was_ready || back_off_ == back_off_max) callbacks_.on_change(false, problem_);
 }
 
 void Session::heartbeat() {
   timer_ = loop_.after(heartbeat_every_, [this] {
     api::HeartbeatRequest beat;
     beat.set_session_id(session_id_);
-    connection_->call("Heartbeat", beat.SerializeAsString(), call_timeout,
+    connection_->call("Heartbeat", beat.SerializeAsString(), heartbeat_timeout,
                       [alive = alive_](Result<std::string> reply) {
                         if (!*alive) return;
                         if (!reply) return (*alive)->lost(reply.error());
@@ -103,18 +152,57 @@ void Session::heartbeat() {
 }
 
 void Session::call(const std::string& method, const std::string& payload, io::RpcReply reply) {
-  if (ready_) return connection_->call(method, payload, call_timeout, std::move(reply));
-  waiting_.push_back({method, payload, std::move(reply)});
-  if (waiting_.size() == 1 || waiting_.size() > waiting_max)
-    waiting_timer_ =
-        loop_.after(waiting_.size() > waiting_max ? Duration(0) : Duration(connect_patience),
-                    [this] { fail_waiting(); });
+  Call call{method, payload, std::move(reply), loop_.now() + patience};
+  if (!method.ends_with("List") && !method.ends_with("Show")) {
+    api::OnceRequest once;
+    once.set_operation_id(io::create_join_secret());
+    once.set_method(method);
+    once.set_payload(payload);
+    call.method = "Once";
+    call.payload = once.SerializeAsString();
+  }
+  if (ready_)
+    send(std::move(call));
+  else
+    wait(std::move(call));
 }
 
-void Session::fail_waiting() {
-  for (Waiting& call : std::exchange(waiting_, {}))
-    call.reply(Error(ErrorCode::unavailable,
-                     "no manager answers: try again, or see `weft cluster status`"));
+void Session::send(Call call) {
+  auto shared = std::make_shared<Call>(std::move(call));
+  connection_->call(shared->method, shared->payload, call_timeout,
+                    [alive = alive_, shared](Result<std::string> reply) {
+                      const bool again = !reply && *alive && !(*alive)->closed_ &&
+                                         reply.error().code() == ErrorCode::unavailable &&
+                                         (*alive)->loop_.now() < shared->until;
+                      if (!again) return shared->reply(std::move(reply));
+                      (*alive)->problem_ = reply.error().message();
+                      (*alive)->wait(std::move(*shared));
+                    });
+}
+
+void Session::wait(Call call) {
+  if (waiting_.size() >= waiting_max)
+    return loop_.post([reply = std::move(call.reply)] {
+      reply(Error(ErrorCode::unavailable, "too many requests wait for a manager: try again"));
+    });
+  waiting_.push_back(std::move(call));
+  if (!waiting_timer_.armed()) waiting_timer_ = loop_.after(retry_every, [this] { fail_late(); });
+}
+
+void Session::fail_late() {
+  std::vector<Call> rest;
+  for (Call& call : std::exchange(waiting_, {})) {
+    if (ready_)
+      send(std::move(call));
+    else if (loop_.now() < call.until)
+      rest.push_back(std::move(call));
+    else
+      call.reply(Error(ErrorCode::unavailable,
+                       (problem_.empty() ? "no manager answers" : problem_) +
+                           ": try again, or see `weft cluster status`"));
+  }
+  for (Call& call : rest) waiting_.push_back(std::move(call));
+  if (!waiting_.empty()) waiting_timer_ = loop_.after(retry_every, [this] { fail_late(); });
 }
 
 void Session::report(const api::TaskStatusReport& report) {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <functional>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -10,9 +11,10 @@
 
 namespace weft::node {
 
-// This node's connection to the managers: gets assignments, sends heartbeats and reports, forwards
-// calls. Connects again for as long as it lives; while there is no manager, calls fail with
-// `unavailable`.
+// This node's connection to the managers' leader: gets assignments, sends heartbeats and reports,
+// forwards calls. Any manager tells where the leader is. Connects again for as long as it lives;
+// calls wait a few seconds for a leader, are sent again when their answer was lost (the leader
+// carries them out once), and fail with `unavailable` then.
 class Session {
  public:
   struct Callbacks {
@@ -30,6 +32,14 @@ class Session {
 
   bool connected() const { return ready_; }
   const std::string& session_id() const { return session_id_; }
+  // Where managers are; those that are connected to stay.
+  void set_managers(std::vector<SocketAddress> managers);
+  // A renewed certificate, for connections from now on.
+  void set_identity(io::TlsIdentity identity) { identity_ = std::move(identity); }
+  // ADDRESS:PORT of the manager, while there is one.
+  std::string connected_to() const { return ready_ ? connected_to_.to_string() : std::string(); }
+  // The network says that the host at this address is down: does not wait for it any longer.
+  void manager_is_gone(const std::string& address);
   // Any method of weft.api.Manager or a LEADER method of weft.api.Control. The caller is called
   // back on the loop's thread, never from within.
   void call(const std::string& method, const std::string& payload, io::RpcReply reply);
@@ -37,11 +47,21 @@ class Session {
   void close();
 
  private:
+  struct Call {
+    std::string method, payload;  // as they are sent
+    io::RpcReply reply;
+    Instant until;
+  };
   void connect();
-  void opened(io::RpcConnectionHandle connection);
-  void lost(const Error& reason);
+  void opened(const SocketAddress& manager, io::RpcConnectionHandle connection);
+  void told_leader(const api::LeaderReply& leader);
+  void start();
+  void started(const api::SessionReply& session);
+  void lost(const Error& reason, bool unreachable = false);
   void heartbeat();
-  void fail_waiting();
+  void send(Call call);
+  void wait(Call call);
+  void fail_late();
   void serve(const std::string& method, const std::string& payload, io::RpcReply reply);
 
   io::Loop& loop_;
@@ -50,17 +70,17 @@ class Session {
   Callbacks callbacks_;
   io::RpcConnectionHandle connection_;
   io::Timer timer_, waiting_timer_;
-  // Calls made before the session is there: a moment after `cluster init`, or while managers
-  // change.
-  struct Waiting {
-    std::string method, payload;
-    io::RpcReply reply;
-  };
-  std::vector<Waiting> waiting_;
+  // Calls made while there is no session: a moment after `cluster init`, or while the leader
+  // changes.
+  std::vector<Call> waiting_;
   std::string session_id_;
   Duration heartbeat_every_ = 5s;
-  Duration back_off_ = 100ms;
+  Duration back_off_ = 50ms;
   size_t next_manager_ = 0;
+  SocketAddress connected_to_;
+  std::optional<SocketAddress> leader_;  // as a manager told
+  std::string problem_;
+  bool leaderless_ = false;  // a manager said that nobody leads
   bool ready_ = false;
   bool closed_ = false;
   // Callbacks that come after this object has gone find it empty.

@@ -68,6 +68,8 @@ Result<> init_cluster(Draft& draft, const ClusterBirth& birth) {
   key.set_key(birth.gossip_key);
   cluster.set_gossip_epoch(1);
   cluster.set_created_at_ms(draft.now().milliseconds);
+  cluster.set_ca_pem(birth.ca_pem);
+  cluster.set_ca_key_pem(birth.ca_key_pem);
   draft.put(std::move(cluster));
   // The node's routes and MTU must be known before the ingress network chooses its subnet.
   api::Node first;

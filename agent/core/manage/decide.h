@@ -22,12 +22,25 @@ struct ClusterBirth {
   std::string cluster_id;
   std::string worker_secret, manager_secret;
   std::string gossip_key;  // 32 bytes
+  std::string ca_pem, ca_key_pem;
   api::ClusterInitRequest request;
   api::JoinRequest node;  // the first manager, as if it joined
 };
 
 // The cluster with its first node and the ingress network, in an empty state.
 Result<> init_cluster(Draft& draft, const ClusterBirth& birth);
+
+// What the leader's own store says of itself: its node's place in it, and that managers of another
+// generation (before a restore or a recovery) must join anew.
+void adopt_store(Draft& draft, const std::string& node_id, uint64_t member_id,
+                 const std::string& generation);
+// A node that was made a manager asks for its place in the store of this generation. `fresh_id`:
+// never used before.
+Result<api::PrepareManagerReply> prepare_manager(Draft& draft, const std::string& node_id,
+                                                 const api::PrepareManagerRequest& request,
+                                                 const std::string& generation, uint64_t fresh_id);
+// Nodes with this name or address, but not this id, are gone: this one takes their place.
+Result<> replace_node(Draft& draft, const api::JoinRequest& request);
 
 // The role that a join secret gives; compared in constant time. Error: denied.
 Result<api::NodeRole> role_of_secret(const api::Cluster& cluster, std::string_view secret);

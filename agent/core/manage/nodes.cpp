@@ -164,6 +164,14 @@ Result<api::Node> update_node(Draft& draft, const Caller&, const api::NodeUpdate
       return Error(ErrorCode::invalid, "availability is ACTIVE, DRAIN or PAUSE");
     node.set_availability(request.availability());
   }
+  if (request.set_role() && node.role() != request.role()) {
+    if (request.role() == api::WORKER) TRY(keep_one_manager(draft, node));
+    node.set_role(request.role());
+    node.clear_member_id();
+    node.clear_store_generation();
+    node.clear_leader();
+    if (request.role() == api::WORKER) node.set_manager_port(0);
+  }
   for (const auto& [key, value] : request.labels_add()) {
     TRY(check_name("label", key));
     (*node.mutable_labels())[key] = value;
@@ -184,6 +192,10 @@ Result<api::Empty> remove_node_on_request(Draft& draft, const Caller&,
                                           const api::NodeRemoveRequest& request) {
   const api::Node node = *TRY(resolve<api::Node>(draft, request.name()));
   TRY(keep_one_manager(draft, node));
+  if (node.role() == api::MANAGER && !request.force())
+    return Error(ErrorCode::conflict, "node " + quoted(node.name()) +
+                                          " is a manager: demote it first with 'weft node demote " +
+                                          node.name() + "', or remove it with --force");
   const bool alive = node.state() == api::NODE_ALIVE || node.state() == api::NODE_SUSPECT;
   if (alive && !request.force())
     return Error(ErrorCode::conflict, "node " + quoted(node.name()) +
@@ -191,6 +203,54 @@ Result<api::Empty> remove_node_on_request(Draft& draft, const Caller&,
                                           "it, or remove it with --force");
   TRY(remove_node(draft, node));
   return api::Empty();
+}
+
+void adopt_store(Draft& draft, const std::string& node_id, uint64_t member_id,
+                 const std::string& generation) {
+  std::vector<api::Node> changed;
+  for (const api::Node* known : draft.all<api::Node>()) {
+    if (known->role() != api::MANAGER && !known->leader()) continue;
+    api::Node node = *known;
+    const bool own = node.id() == node_id;
+    node.set_leader(own);
+    if (own)
+      node.set_member_id(member_id);
+    else if (node.store_generation() != generation)
+      node.clear_member_id();
+    if (own) node.set_store_generation(generation);
+    if (serialize(node) != serialize(*known)) changed.push_back(std::move(node));
+  }
+  for (api::Node& node : changed) draft.put(std::move(node));
+}
+
+Result<api::PrepareManagerReply> prepare_manager(Draft& draft, const std::string& node_id,
+                                                 const api::PrepareManagerRequest& request,
+                                                 const std::string& generation, uint64_t fresh_id) {
+  const api::Node* known = draft.find<api::Node>(node_id);
+  if (!known || known->role() != api::MANAGER)
+    return Error(ErrorCode::denied,
+                 "this node is a worker: 'weft node promote' on a manager makes it a manager");
+  if (request.manager_port() == 0 || request.manager_port() > 65535)
+    return Error(ErrorCode::invalid, "a manager needs a port of its own");
+  api::Node node = *known;
+  if (node.member_id() == 0 || node.store_generation() != generation) node.set_member_id(fresh_id);
+  node.set_store_generation(generation);
+  node.set_manager_port(request.manager_port());
+  api::PrepareManagerReply reply;
+  reply.set_member_id(node.member_id());
+  reply.set_generation(generation);
+  draft.put(std::move(node));
+  return reply;
+}
+
+Result<> replace_node(Draft& draft, const api::JoinRequest& request) {
+  std::vector<api::Node> before;
+  for (const api::Node* node : draft.all<api::Node>())
+    if (node->id() != request.node_id() &&
+        (node->name() == request.name() || node->address() == request.address()))
+      before.push_back(*node);
+  for (const api::Node& node : before) TRY(remove_node(draft, node));
+  return Ok;
 }
 
 Result<api::Empty> leave(Draft& draft, const Caller& caller, const api::LeaveRequest& request) {
