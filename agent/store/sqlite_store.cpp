@@ -6,29 +6,10 @@
 
 #include <cstdio>
 
+#include "store/schema.h"
 #include "store/statement.h"
 
 namespace weft::store {
-
-namespace {
-
-// In the file's user_version. A new schema has a new number and an upgrade step.
-constexpr int schema_version = 1;
-
-constexpr const char* schema = R"sql(
-CREATE TABLE objects (
-  kind TEXT NOT NULL, id TEXT NOT NULL, version INTEGER NOT NULL, bytes BLOB NOT NULL,
-  PRIMARY KEY (kind, id)) WITHOUT ROWID;
-CREATE TABLE claims (
-  space TEXT NOT NULL, value TEXT NOT NULL, kind TEXT NOT NULL, id TEXT NOT NULL,
-  PRIMARY KEY (space, value)) WITHOUT ROWID;
-CREATE INDEX claims_of_object ON claims (kind, id);
-CREATE TABLE operations (
-  number INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, result BLOB NOT NULL);
-PRAGMA user_version = 1;
-)sql";
-
-}  // namespace
 
 struct SqliteStore::Statements {
   Statement begin, commit, rollback;
@@ -88,18 +69,15 @@ Result<> SqliteStore::prepare() {
     return Error("open store " + path_ +
                  ": its file system does not allow a write-ahead log; put "
                  "the state folder on a local disk");
-  if (query.prepare(database_, "PRAGMA user_version") != SQLITE_OK || query.step() != SQLITE_ROW)
+  if (query.prepare(database_, sql::version) != SQLITE_OK || query.step() != SQLITE_ROW)
     return database_error("open store");
   const int64_t version = query.number(0);
   query.reset();
-  if (version > schema_version)
-    return Error("store " + path_ + " has schema " + std::to_string(version) +
-                 ", written by a newer weft: this version knows up to " +
-                 std::to_string(schema_version) + "; install the newer version");
+  if (version > sql::schema_version) return newer_schema(path_, version);
   if (version == 0) {
-    TRY(execute("BEGIN IMMEDIATE"));
-    TRY(execute(schema));
-    TRY(execute("COMMIT"));
+    TRY(execute(sql::begin));
+    TRY(execute(sql::create));
+    TRY(execute(sql::commit));
   }
   if (query.prepare(database_, "PRAGMA quick_check(1)") != SQLITE_OK || query.step() != SQLITE_ROW)
     return database_error("open store");
@@ -110,38 +88,34 @@ Result<> SqliteStore::prepare() {
   query.reset();
   Statements& s = *statements_;
   const std::pair<Statement*, const char*> all[] = {
-      {&s.begin, "BEGIN IMMEDIATE"},
-      {&s.commit, "COMMIT"},
-      {&s.rollback, "ROLLBACK"},
-      {&s.insert, "INSERT INTO objects (kind, id, version, bytes) VALUES (?, ?, 1, ?)"},
-      {&s.update,
-       "UPDATE objects SET version = version + 1, bytes = ? "
-       "WHERE kind = ? AND id = ? AND version = ?"},
-      {&s.remove, "DELETE FROM objects WHERE kind = ? AND id = ? AND version = ?"},
-      {&s.drop_claims, "DELETE FROM claims WHERE kind = ? AND id = ?"},
-      {&s.claim, "INSERT INTO claims (space, value, kind, id) VALUES (?, ?, ?, ?)"},
-      {&s.owner, "SELECT kind, id FROM claims WHERE space = ? AND value = ?"},
-      {&s.find_operation, "SELECT result FROM operations WHERE id = ?"},
-      {&s.add_operation, "INSERT INTO operations (id, result) VALUES (?, ?)"},
-      {&s.forget_operations, "DELETE FROM operations WHERE number <= ?"},
+      {&s.begin, sql::begin},
+      {&s.commit, sql::commit},
+      {&s.rollback, sql::rollback},
+      {&s.insert, sql::insert_object},
+      {&s.update, sql::update_object},
+      {&s.remove, sql::remove_object},
+      {&s.drop_claims, sql::drop_claims},
+      {&s.claim, sql::add_claim},
+      {&s.owner, sql::claim_owner},
+      {&s.find_operation, sql::find_operation},
+      {&s.add_operation, sql::add_operation},
+      {&s.forget_operations, sql::forget_operations},
   };
-  for (const auto& [statement, sql] : all)
-    if (statement->prepare(database_, sql) != SQLITE_OK) return database_error("open store");
+  for (const auto& [statement, text] : all)
+    if (statement->prepare(database_, text) != SQLITE_OK) return database_error("open store");
   return Ok;
 }
 
 Result<Snapshot> SqliteStore::load() {
   Snapshot snapshot;
   Statement query;
-  if (query.prepare(database_, "SELECT kind, id, version, bytes FROM objects ORDER BY kind, id") !=
-      SQLITE_OK)
-    return database_error("read store");
+  if (query.prepare(database_, sql::all_objects) != SQLITE_OK) return database_error("read store");
   int code;
   while ((code = query.step()) == SQLITE_ROW)
     snapshot.objects.push_back(
         {query.text(0), query.text(1), uint64_t(query.number(2)), query.text(3)});
   if (code != SQLITE_DONE) return database_error("read store");
-  if (query.prepare(database_, "SELECT id, result FROM operations") != SQLITE_OK)
+  if (query.prepare(database_, sql::all_operations) != SQLITE_OK)
     return database_error("read store");
   while ((code = query.step()) == SQLITE_ROW) snapshot.results[query.text(0)] = query.text(1);
   if (code != SQLITE_DONE) return database_error("read store");
@@ -197,8 +171,7 @@ Result<> SqliteStore::write_all(const manage::Transaction& transaction) {
                  .bind(int64_t(write.expected_version))
                  .run();
     if (code == SQLITE_CONSTRAINT || (code == SQLITE_DONE && sqlite3_changes(database_) != 1))
-      return Error(ErrorCode::conflict, write.kind + " '" + write.id +
-                                            "' was changed by somebody else meanwhile: try again");
+      return stale_object(write);
     if (code != SQLITE_DONE) return database_error("write store");
     if (s.drop_claims.reset().bind(write.kind).bind(write.id).run() != SQLITE_DONE)
       return database_error("write store");
@@ -211,12 +184,11 @@ Result<> SqliteStore::write_all(const manage::Transaction& transaction) {
           s.claim.reset().bind(claim.space).bind(claim.value).bind(write.kind).bind(write.id).run();
       if (code == SQLITE_DONE) continue;
       if (code != SQLITE_CONSTRAINT) return database_error("write store");
-      std::string owner = "somebody";
+      std::string owner;
       if (s.owner.reset().bind(claim.space).bind(claim.value).step() == SQLITE_ROW)
         owner = s.owner.text(0) + " '" + s.owner.text(1) + "'";
       s.owner.reset();
-      return Error(ErrorCode::conflict,
-                   claim.space + " " + claim.value + " already belongs to " + owner);
+      return taken_claim(claim, owner);
     }
   }
   if (s.add_operation.reset().bind(transaction.operation_id).bind_bytes(transaction.result).run() !=
