@@ -31,6 +31,7 @@ PRAGMA user_version = 1;
 
 constexpr const char* version = "PRAGMA user_version";
 constexpr const char* begin = "BEGIN IMMEDIATE";
+constexpr const char* begin_reading = "BEGIN";
 constexpr const char* commit = "COMMIT";
 constexpr const char* rollback = "ROLLBACK";
 
@@ -45,7 +46,8 @@ constexpr const char* add_claim = "INSERT INTO claims (space, value, kind, id) V
 constexpr const char* claim_owner = "SELECT kind, id FROM claims WHERE space = ? AND value = ?";
 constexpr const char* find_operation = "SELECT result FROM operations WHERE id = ?";
 constexpr const char* add_operation = "INSERT INTO operations (id, result) VALUES (?, ?)";
-constexpr const char* forget_operations = "DELETE FROM operations WHERE number <= ?";
+constexpr const char* forget_operations =
+    "DELETE FROM operations WHERE number <= (SELECT max(number) FROM operations) - ?";
 
 constexpr const char* all_objects =
     "SELECT kind, id, version, bytes FROM objects ORDER BY kind, id";

@@ -1,15 +1,27 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "store/sqlite_store.h"
 
+#include <fcntl.h>
 #include <sqlite3.h>
 #include <unistd.h>
 
 #include <cstdio>
 
+#include "base/fd.h"
 #include "store/schema.h"
 #include "store/statement.h"
 
 namespace weft::store {
+
+namespace {
+
+Result<> sync_file(const std::string& path, int flags) {
+  const Fd fd(::open(path.c_str(), flags | O_CLOEXEC));
+  if (!fd || ::fsync(fd.get()) != 0) return errno_error("write " + path);
+  return Ok;
+}
+
+}  // namespace
 
 struct SqliteStore::Statements {
   Statement begin, commit, rollback;
@@ -194,8 +206,7 @@ Result<> SqliteStore::write_all(const manage::Transaction& transaction) {
   if (s.add_operation.reset().bind(transaction.operation_id).bind_bytes(transaction.result).run() !=
       SQLITE_DONE)
     return database_error("write store");
-  const int64_t oldest = sqlite3_last_insert_rowid(database_) - remembered_operations;
-  if (s.forget_operations.reset().bind(oldest).run() != SQLITE_DONE)
+  if (s.forget_operations.reset().bind(int64_t(remembered_operations)).run() != SQLITE_DONE)
     return database_error("write store");
   return Ok;
 }
@@ -210,8 +221,12 @@ Result<> SqliteStore::dump(const std::string& path) {
     ::unlink(fresh.c_str());
     return error;
   }
+  // In place only when it is on the disk, name and all.
+  if (auto kept = sync_file(fresh, O_RDONLY); !kept) return kept;
   if (std::rename(fresh.c_str(), path.c_str()) != 0) return errno_error("rename " + fresh);
-  return Ok;
+  const size_t slash = path.rfind('/');
+  return sync_file(slash == std::string::npos ? "." : path.substr(0, slash + 1),
+                   O_RDONLY | O_DIRECTORY);
 }
 
 }  // namespace weft::store

@@ -53,6 +53,8 @@ class Statement {
     const int size = sqlite3_column_bytes(handle_.get(), column);
     return data ? std::string(data, size_t(size)) : std::string();
   }
+  int columns() const { return sqlite3_column_count(handle_.get()); }
+  int type(int column) const { return sqlite3_column_type(handle_.get(), column); }
   int64_t number(int column) const { return sqlite3_column_int64(handle_.get(), column); }
 
  private:

@@ -17,11 +17,14 @@ namespace weft::store::dqlite {
 // Codes of sqlite and dqlite that a caller acts on (extended codes of sqlite's SQLITE_IOERR).
 constexpr uint64_t code_busy = 5;
 constexpr uint64_t code_constraint = 19;
-constexpr uint64_t code_write_failed = 778;
+constexpr uint64_t code_io_error = 10;
+constexpr uint64_t code_full = 13;
 constexpr uint64_t code_not_leader = 10250;
 constexpr uint64_t code_leadership_lost = 10506;
 // Not of dqlite: the connection broke, nothing came in time, or the caller is stopping.
 constexpr uint64_t code_disconnected = uint64_t(1) << 32;
+// Of this code: the database was written by a newer version of it.
+constexpr uint64_t code_newer_schema = code_disconnected + 1;
 constexpr uint64_t primary_code(uint64_t code) { return code & 0xff; }
 
 // A value, or the failure with dqlite's code.
