@@ -24,6 +24,10 @@ struct RpcServer::State : std::enable_shared_from_this<RpcServer::State> {
   struct Handshake {
     std::unique_ptr<TlsStream> stream;
   };
+  struct Protocol {
+    std::function<void(std::unique_ptr<TlsStream>)> take;
+    std::string role;
+  };
   struct Session {
     std::shared_ptr<RpcLink> link;
     Timer lifetime;  // of those without a certificate
@@ -84,9 +88,13 @@ struct RpcServer::State : std::enable_shared_from_this<RpcServer::State> {
       refusal = Error(ErrorCode::denied, "node " + peer.node_id + " was removed from the cluster");
     else if (!peer.authenticated && other != protocols.end())
       refusal = Error(ErrorCode::denied, "protocol " + other->first + " needs a node certificate");
+    else if (other != protocols.end() && !other->second.role.empty() &&
+             other->second.role != peer.role)
+      refusal = Error(ErrorCode::denied, "protocol " + other->first + " is for the role " +
+                                             other->second.role + ", not " + peer.role);
     if (other != protocols.end()) {
       if (refusal) return refused(connection_error(peer, *refusal));  // dropped with `stream`
-      const auto hand_over = other->second;
+      const auto hand_over = other->second.take;
       return hand_over(std::move(stream));
     }
 
@@ -128,7 +136,7 @@ struct RpcServer::State : std::enable_shared_from_this<RpcServer::State> {
 
   Result<> renew() {
     std::vector<std::string> names{std::string(rpc_protocol)};
-    for (const auto& [name, take] : protocols) names.push_back(name);
+    for (const auto& [name, protocol] : protocols) names.push_back(name);
     context = TRY(TlsContext::server(identity, std::move(names)));
     return Ok;
   }
@@ -138,7 +146,7 @@ struct RpcServer::State : std::enable_shared_from_this<RpcServer::State> {
   RpcLimits limits;
   TlsIdentity identity;
   std::shared_ptr<const TlsContext> context;
-  std::map<std::string, std::function<void(std::unique_ptr<TlsStream>)>> protocols;
+  std::map<std::string, Protocol> protocols;
   Fd listener;
   Watch accepting;
   Timer pause;
@@ -197,8 +205,9 @@ void RpcServer::drop_revoked() {
 size_t RpcServer::connections() const { return state_->sessions.size(); }
 
 Result<> RpcServer::add_protocol(const std::string& name,
-                                 std::function<void(std::unique_ptr<TlsStream>)> take) {
-  state_->protocols[name] = std::move(take);
+                                 std::function<void(std::unique_ptr<TlsStream>)> take,
+                                 const std::string& role) {
+  state_->protocols[name] = {std::move(take), role};
   return state_->renew();
 }
 

@@ -81,9 +81,10 @@ class RpcServer {
   void drop_revoked();
   size_t connections() const;
   // Serves another ALPN name: `take` gets the connection after the handshake (and after is_revoked)
-  // and owns it. Only peers with a certificate get that far.
+  // and owns it. Only peers with a certificate get that far, and only of this role if one is given.
   Result<> add_protocol(const std::string& name,
-                        std::function<void(std::unique_ptr<TlsStream>)> take);
+                        std::function<void(std::unique_ptr<TlsStream>)> take,
+                        const std::string& role = "");
 
  private:
   struct State;

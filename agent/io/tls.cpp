@@ -9,6 +9,7 @@
 
 #include "io/openssl_handles.h"
 #include "io/sockets.h"
+#include "io/tls_session.h"
 
 namespace weft::io {
 namespace {
@@ -451,6 +452,16 @@ void TlsStream::close() {
     state_->flush();
   }
   state_->end();
+}
+
+TlsSession TlsStream::release() {
+  WEFT_ASSERT(is_open());
+  state_->read_watch.cancel();
+  state_->write_watch.cancel();
+  state_->deadline.cancel();
+  SSL_set_ex_data(state_->ssl.get(), state_index(), nullptr);
+  return {std::move(state_->fd), std::move(state_->ssl), state_->queue.substr(state_->queue_start),
+          state_->peer};
 }
 
 bool TlsStream::is_open() const { return state_->open && state_->fd; }

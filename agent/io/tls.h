@@ -55,6 +55,8 @@ class TlsContext {
   std::unique_ptr<State> state_;
 };
 
+struct TlsSession;
+
 // One TLS connection on the loop. May be destroyed inside its callbacks. Nothing is called after
 // close() or the destructor.
 class TlsStream {
@@ -86,6 +88,9 @@ class TlsStream {
   bool is_open() const;
   const PeerIdentity& peer() const;
   const std::string& protocol() const;
+  // Takes the open connection out, as it is; this stream is closed then and calls nothing more. May
+  // be called inside on_open.
+  TlsSession release();
 
  private:
   explicit TlsStream(std::shared_ptr<State> state);
