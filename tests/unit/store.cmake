@@ -1,2 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
 weft_test(unit_store LABEL unit SOURCES unit_store.cpp DEPENDS weft_store)
+weft_test(unit_store_dqlite LABEL unit TIMEOUT 120
+          SOURCES unit_store_wire.cpp unit_store_contract.cpp
+          DEPENDS weft_store_dqlite PkgConfig::SQLITE)

@@ -12,104 +12,15 @@
 #include "base/rng.h"
 #include "store/sqlite_store.h"
 #include "unit/faulty_vfs.h"
+#include "unit/store_cases.h"
 
 using namespace weft;
 using namespace weft::store;
-using manage::Claim;
+using namespace weft::test;
 using manage::Transaction;
-using manage::Write;
-using test::FaultyVfs;
-
-namespace {
-
-struct Folder {
-  std::string path;
-  Folder() {
-    // In memory where possible: a killed process, not a power cut, is what is tested.
-    path = std::filesystem::exists("/dev/shm") ? "/dev/shm" : "/tmp";
-    path += "/weft-unit-store-XXXXXX";
-    REQUIRE(::mkdtemp(path.data()) != nullptr);
-  }
-  ~Folder() { std::filesystem::remove_all(path); }
-  std::string file() const { return path + "/store.db"; }
-};
-
-Result<Committed> commit(Store& store, const Transaction& transaction) {
-  Result<Committed> result = Error("no answer");
-  store.commit(transaction, [&](Result<Committed> r) { result = std::move(r); });
-  return result;
-}
-
-Write write(const std::string& id, const std::string& bytes, std::vector<Claim> claims = {},
-            uint64_t expected = 0) {
-  return {"network", id, expected, false, bytes, std::move(claims)};
-}
-
-Write removal(const std::string& id, uint64_t expected) {
-  return {"network", id, expected, true, "", {}};
-}
-
-std::map<std::string, std::string> contents(Store& store) {
-  std::map<std::string, std::string> out;
-  const Snapshot snapshot = *store.load();
-  for (const auto& object : snapshot.objects) out[object.id] = object.bytes;
-  return out;
-}
-
-}  // namespace
-
-TEST_CASE("what was committed is there after the store is opened again") {
-  Folder folder;
-  {
-    auto store = *SqliteStore::open(folder.file());
-    REQUIRE(commit(*store, {"op1", "reply", {write("a", std::string("\0x", 2)), write("b", "")}}));
-    REQUIRE(commit(*store, {"op2", "", {write("a", "new", {}, 1), removal("b", 1)}}));
-  }
-  auto store = *SqliteStore::open(folder.file());
-  const Snapshot snapshot = *store->load();
-  REQUIRE(snapshot.objects.size() == 1);
-  CHECK(snapshot.objects[0].bytes == "new");
-  CHECK(snapshot.objects[0].version == 2);
-  CHECK(snapshot.results.at("op1") == "reply");
-}
-
-TEST_CASE("the same operation id gives the first result and changes nothing") {
-  Folder folder;
-  auto store = *SqliteStore::open(folder.file());
-  const auto first = commit(*store, {"op", "first", {write("a", "1")}});
-  CHECK(!first->repeated);
-  const auto second = commit(*store, {"op", "second", {write("b", "2")}});
-  CHECK(second->repeated);
-  CHECK(second->result == "first");
-  CHECK(contents(*store) == std::map<std::string, std::string>{{"a", "1"}});
-}
-
-TEST_CASE("two objects never hold the same claim, and the refused transaction leaves nothing") {
-  Folder folder;
-  auto store = *SqliteStore::open(folder.file());
-  REQUIRE(commit(*store, {"1", "", {write("a", "", {{"vni", "4097"}})}}));
-  const auto clash = commit(*store, {"2", "", {write("x", ""), write("b", "", {{"vni", "4097"}})}});
-  REQUIRE(!clash);
-  CHECK(clash.error().code() == ErrorCode::conflict);
-  CHECK(clash.error().message() == "vni 4097 already belongs to network 'a'");
-  CHECK(contents(*store).size() == 1);
-  // Given up and taken over in one transaction, whichever is written first.
-  CHECK(commit(*store, {"3", "", {write("b", "", {{"vni", "4097"}}), removal("a", 1)}}));
-  CHECK(contents(*store).count("b") == 1);
-}
-
-TEST_CASE("a decision on old news is refused") {
-  Folder folder;
-  auto store = *SqliteStore::open(folder.file());
-  REQUIRE(commit(*store, {"1", "", {write("a", "1")}}));
-  REQUIRE(commit(*store, {"2", "", {write("a", "2", {}, 1)}}));
-  for (const Write& stale : {write("a", "3", {}, 1), write("a", "3"), removal("a", 1)})
-    CHECK(commit(*store, {"3", "", {stale}}).error().code() == ErrorCode::conflict);
-  CHECK(contents(*store).at("a") == "2");
-}
 
 TEST_CASE("a damaged file, a foreign file and a newer schema are refused with a sentence") {
-  Folder folder;
+  StoreFolder folder;
   {
     auto store = *SqliteStore::open(folder.file());
     for (int i = 0; i < 200; i++)
@@ -138,7 +49,7 @@ TEST_CASE("a damaged file, a foreign file and a newer schema are refused with a 
 }
 
 TEST_CASE("a second process cannot open a store that is in use") {
-  Folder folder;
+  StoreFolder folder;
   auto store = *SqliteStore::open(folder.file());
   const auto second = SqliteStore::open(folder.file());
   REQUIRE(!second);
@@ -146,7 +57,7 @@ TEST_CASE("a second process cannot open a store that is in use") {
 }
 
 TEST_CASE("a dump is a store of its own") {
-  Folder folder;
+  StoreFolder folder;
   auto store = *SqliteStore::open(folder.file());
   REQUIRE(commit(*store, {"1", "", {write("a", "1")}}));
   REQUIRE(store->dump(folder.path + "/dump.db"));
@@ -159,7 +70,7 @@ TEST_CASE("the disk failing at any call loses nothing acknowledged and keeps not
   FaultyVfs::install();
   bool ran_through = false;
   for (int k = 0; k < 60 && !ran_through; k++) {
-    Folder folder;
+    StoreFolder folder;
     std::map<std::string, std::string> expected;
     {
       auto store = *SqliteStore::open(folder.file(), FaultyVfs::name);
@@ -207,7 +118,7 @@ namespace {
 }  // namespace
 
 TEST_CASE("kill -9 in the middle of commits loses no acknowledged transaction") {
-  Folder folder;
+  StoreFolder folder;
   Rng rng(1);
   (void)*SqliteStore::open(folder.file());
   std::set<int> acknowledged;
