@@ -323,11 +323,20 @@ bool StoreProcess::receive(Duration timeout) {
   return true;
 }
 
+std::string StoreProcess::how_it_died() {
+  int status = 0;
+  if (pid_ <= 0 || ::waitpid(pid_, &status, 0) != pid_) return "killed before";
+  pid_ = -1;
+  return WIFSIGNALED(status) ? "signal " + std::to_string(WTERMSIG(status))
+                             : "exit " + std::to_string(WEXITSTATUS(status));
+}
+
 StoreReply StoreProcess::reply(uint64_t number, Duration timeout) {
   const auto deadline = std::chrono::steady_clock::now() + timeout;
   while (!replies_.contains(number)) {
     const auto left = deadline - std::chrono::steady_clock::now();
-    if (left <= Duration::zero() || !receive(left)) return {false, dead_ ? "dead" : "silent", ""};
+    if (left <= Duration::zero() || !receive(left))
+      return dead_ ? StoreReply{false, "dead", how_it_died()} : StoreReply{false, "silent", ""};
   }
   return replies_.at(number);
 }

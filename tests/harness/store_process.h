@@ -58,6 +58,7 @@ class StoreProcess {
  private:
   // False: nothing came in time, or the process is gone.
   bool receive(Duration timeout);
+  std::string how_it_died();
 
   pid_t pid_ = -1;
   Fd control_;

@@ -146,7 +146,7 @@ class Cluster {
           return false;
         },
         timeout);
-    if (!done) FAIL("not acknowledged: " << reply.text);
+    if (!done) FAIL("not acknowledged: " << reply.code << " " << reply.text);
     return reply;
   }
 

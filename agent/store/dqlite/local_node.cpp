@@ -5,6 +5,8 @@
 extern "C" {
 #include <dqlite.h>
 }
+#include <pthread.h>
+#include <signal.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 
@@ -20,6 +22,21 @@ namespace {
 // A member that is further behind gets the database as a whole, which is small.
 constexpr unsigned snapshot_threshold = 256;
 constexpr unsigned snapshot_trailing = 256;
+
+// The library's threads write into sockets whose other end may be gone. They inherit the mask.
+class WithoutBrokenPipe {
+ public:
+  WithoutBrokenPipe() {
+    sigset_t pipe;
+    sigemptyset(&pipe);
+    sigaddset(&pipe, SIGPIPE);
+    pthread_sigmask(SIG_BLOCK, &pipe, &before_);
+  }
+  ~WithoutBrokenPipe() { pthread_sigmask(SIG_SETMASK, &before_, nullptr); }
+
+ private:
+  sigset_t before_;
+};
 
 Error damaged(const std::string& directory, const std::string& what) {
   return Error("the store in " + directory + " is damaged (" + what +
@@ -73,6 +90,7 @@ Result<std::unique_ptr<LocalNode>> LocalNode::start(NodeSettings settings) {
       dqlite_node_set_bind_address(made->node_, "@") != 0)
     return Error("cannot set up the replicated store in " + directory);
   made->socket_ = dqlite_node_get_bind_address(made->node_);
+  const WithoutBrokenPipe inherited;
   if (dqlite_node_start(made->node_) != 0)
     return damaged(directory, dqlite_node_errmsg(made->node_));
   made->running_ = true;
