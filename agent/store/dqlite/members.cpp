@@ -128,6 +128,15 @@ Result<> DqliteStore::State::backup(const std::string& path) const {
   return dqlite::write_backup(*files, settings.directory + "/backup.tmp", path);
 }
 
+Result<> DqliteStore::State::check_sound() const {
+  Client connection = TRY(client(change_timeout));
+  auto files = connection.dump(dqlite::database_name);
+  if (!files) return failed("dump the store", files.failure());
+  if (auto sound = dqlite::check_dump(*files, settings.directory + "/backup.tmp"); !sound)
+    return dqlite::damaged_store(settings.directory, sound.error().message());
+  return Ok;
+}
+
 void DqliteStore::State::dump_if_changed() {
   const auto dump = [this]() -> Result<> {
     Client connection = TRY(client(change_timeout));
