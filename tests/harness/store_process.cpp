@@ -27,7 +27,7 @@ constexpr size_t max_message = 180 << 10;
 
 // Commands, each answered once:
 //   put OP ID VERSION BYTES [VALUE]   one object "network ID", claiming ("vni", VALUE)
-//   bulk OP PREFIX COUNT              a transaction of COUNT objects, each with a claim
+//   bulk OP PREFIX COUNT BYTES        a transaction of COUNT objects, each with a claim
 //   list                              load(): "ID=BYTES ..."
 //   leader                            "self", or the leader's address, or "nobody"
 //   changes                           how often that has changed
@@ -203,11 +203,11 @@ void Child::put(uint64_t number, std::istringstream& command) {
 void Child::bulk(uint64_t number, std::istringstream& command) {
   manage::Transaction transaction;
   std::string prefix;
-  int count = 0;
-  command >> transaction.operation_id >> prefix >> count;
-  for (int i = 0; i < count; i++) {
+  size_t count = 0, bytes = 0;
+  command >> transaction.operation_id >> prefix >> count >> bytes;
+  for (size_t i = 0; i < count; i++) {
     const std::string id = prefix + std::to_string(i);
-    transaction.writes.push_back({"network", id, 0, false, std::string(100, 'x'), {{"vni", id}}});
+    transaction.writes.push_back({"network", id, 0, false, std::string(bytes, 'x'), {{"vni", id}}});
   }
   commit(number, transaction);
 }
