@@ -13,6 +13,8 @@ extern "C" {
 #include <cstring>
 #include <filesystem>
 
+#include "base/assert.h"
+#include "store/dqlite/elections.h"
 #include "store/dqlite/wire.h"
 
 namespace weft::store::dqlite {
@@ -94,6 +96,7 @@ Result<std::unique_ptr<LocalNode>> LocalNode::start(NodeSettings settings) {
   if (dqlite_node_start(made->node_) != 0)
     return damaged_store(directory, dqlite_node_errmsg(made->node_));
   made->running_ = true;
+  WEFT_ASSERT(elections_tuned());
   // The library puts aside what it cannot read, and starts without it.
   TRY(check_no_damage(directory));
   return made;
