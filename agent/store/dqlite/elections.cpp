@@ -6,7 +6,6 @@ extern "C" {
 }
 #include <dlfcn.h>
 
-#include <algorithm>
 #include <atomic>
 #include <cstdlib>
 
@@ -17,19 +16,23 @@ namespace {
 
 std::atomic<bool> tuned = false;
 
+// Of this thread's node since it last was a follower.
+thread_local int attempts = 0;
+
+int within(int from, int to) { return to > from ? from + std::rand() % (to - from) : from; }
+
 // Of the library's interface: in [shortest, longest), which is one to two election timeouts.
 int draw_timer(raft_io* io, int shortest, int longest) {
-  const auto* raft = static_cast<const struct raft*>(io->data);
-  const int unit = (longest - shortest) / 10;
-  const bool candidate = raft_state(const_cast<struct raft*>(raft)) == RAFT_CANDIDATE;
-  const int from = shortest + (candidate ? 0 : 5 * unit);
-  const int width = (candidate ? 4 : 5) * unit;
-  return from + (width > 0 ? std::rand() % width : 0);
+  if (raft_state(static_cast<struct raft*>(io->data)) != RAFT_CANDIDATE) {
+    attempts = 0;
+    return within(shortest, shortest + (longest - shortest) / 3);
+  }
+  if (attempts++ == 0) return within(shortest / 2, shortest * 5 / 6);
+  return within(shortest, longest);
 }
 
 void tune(struct raft* raft) {
   WEFT_ASSERT(raft->io->data == raft);
-  raft_set_election_timeout(raft, std::max(1U, raft->election_timeout * 2 / 3));
   raft->io->random = draw_timer;
   tuned = true;
 }

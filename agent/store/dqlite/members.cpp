@@ -55,7 +55,8 @@ Result<> DqliteStore::State::change(const std::string& what, const Call& call) c
     if (failure.code == dqlite::code_not_leader || failure.code == dqlite::code_leadership_lost)
       return Error(ErrorCode::unavailable, what + ": this manager does not lead");
     pollfd stopped{stop.get(), POLLIN, 0};
-    if (failure.code != dqlite::code_busy || std::chrono::steady_clock::now() >= deadline ||
+    const bool again = failure.code == dqlite::code_busy || failure.code == dqlite::code_failed;
+    if (!again || std::chrono::steady_clock::now() >= deadline ||
         ::poll(&stopped, 1, int(std::chrono::milliseconds(pause_between_attempts).count())) > 0)
       return failed(what, failure);
   }
