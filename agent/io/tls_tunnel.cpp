@@ -3,6 +3,7 @@
 
 #include <sys/socket.h>
 
+#include <algorithm>
 #include <future>
 #include <map>
 #include <thread>
@@ -10,17 +11,28 @@
 #include "io/tls_pipe.h"
 
 namespace weft::io {
+namespace {
+
+constexpr Duration attempt_timeout = 500ms;
+constexpr Duration attempt_pause = 20ms;
+
+}  // namespace
 
 struct TlsTunnel::State {
   using Context = std::shared_ptr<const TlsContext>;
   using Promise = std::shared_ptr<std::promise<Result<>>>;
   struct Dial {
-    std::unique_ptr<TlsStream> stream;
+    SocketAddress to;
     Fd local;
     Promise done;
+    Instant deadline;
+    std::unique_ptr<TlsStream> stream;
+    Timer again;
   };
 
   void dial(const SocketAddress& to, Fd local, Duration timeout, Promise done);
+  void attempt(uint64_t id);
+  void failed(uint64_t id, const Error& reason);
   void dialled(uint64_t id);
   void add(TlsSession session, std::function<Result<Fd>()> local_socket);
   void ended(uint64_t id, const Error& reason);
@@ -40,17 +52,39 @@ void TlsTunnel::State::dial(const SocketAddress& to, Fd socket, Duration timeout
   if (greeting.empty())
     return done->set_value(Error(ErrorCode::unavailable, "the tunnel is not open yet"));
   const uint64_t id = next_id++;
-  auto stream = TlsStream::connect(loop, to, context,
-                                   {.on_open = [this, id] { dialled(id); },
-                                    .on_data = {},
-                                    .on_close =
-                                        [this, id](const Error& reason) {
-                                          auto failed = dials.extract(id);
-                                          failed.mapped().done->set_value(reason);
-                                        }},
-                                   timeout);
-  if (!stream) return done->set_value(std::move(stream).error());
-  dials[id] = {std::move(*stream), std::move(socket), std::move(done)};
+  Dial& dial = dials[id];
+  dial.to = to;
+  dial.local = std::move(socket);
+  dial.done = std::move(done);
+  dial.deadline = loop.now() + timeout;
+  attempt(id);
+}
+
+void TlsTunnel::State::attempt(uint64_t id) {
+  Dial& dial = dials.at(id);
+  const Duration left = dial.deadline - loop.now();
+  auto stream =
+      TlsStream::connect(loop, dial.to, context,
+                         {.on_open = [this, id] { dialled(id); },
+                          .on_data = {},
+                          .on_close = [this, id](const Error& reason) { failed(id, reason); }},
+                         std::clamp<Duration>(left, 1ms, attempt_timeout));
+  if (stream)
+    dial.stream = std::move(*stream);
+  else
+    failed(id, stream.error());
+}
+
+void TlsTunnel::State::failed(uint64_t id, const Error& reason) {
+  Dial& dial = dials.at(id);
+  dial.stream.reset();
+  // A peer that is just starting is reached as soon as it listens.
+  if (reason.code() == ErrorCode::unavailable && loop.now() + attempt_pause < dial.deadline) {
+    dial.again = loop.after(attempt_pause, [this, id] { attempt(id); });
+    return;
+  }
+  dial.done->set_value(reason);
+  dials.erase(id);
 }
 
 void TlsTunnel::State::dialled(uint64_t id) {

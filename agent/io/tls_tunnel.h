@@ -29,7 +29,8 @@ class TlsTunnel {
   // another one is refused. `local` gives the socket for an incoming connection; it is called on
   // the tunnel's thread and must not block.
   void open(const std::string& greeting, std::function<Result<Fd>()> local);
-  // Blocks until the peer has accepted TLS or `timeout` is over. From any thread.
+  // Blocks until the peer has accepted TLS, tries again until `timeout` is over, or the peer has
+  // refused us. From any thread.
   Result<Fd> connect(const SocketAddress& to, Duration timeout = 1s);
   // What RpcServer::add_protocol hands over, from within that call.
   void accept(std::unique_ptr<TlsStream> stream);

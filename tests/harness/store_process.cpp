@@ -27,9 +27,10 @@ constexpr size_t max_message = 180 << 10;
 
 // Commands, each answered once:
 //   put OP ID VERSION BYTES [VALUE]   one object "network ID", claiming ("vni", VALUE)
-//   bulk OP PREFIX COUNT              a transaction of COUNT objects, each with a claim
+//   bulk OP PREFIX COUNT BYTES        a transaction of COUNT objects, each with a claim
 //   list                              load(): "ID=BYTES ..."
 //   leader                            "self", or the leader's address, or "nobody"
+//   changes                           how often that has changed
 //   add ID ADDRESS ROLE | role ID ROLE | remove ID | transfer ID | members
 //   generation | backup PATH | memory | processor
 //   cut [NAME@ADDRESS ...]            no connection with these members, until the next cut
@@ -80,6 +81,7 @@ class Child {
   std::unique_ptr<io::TlsTunnel> tunnel_;
   std::unique_ptr<io::RpcServer> server_;
   std::unique_ptr<DqliteStore> store_;
+  int changes_ = 0;
   // Read by the library's threads.
   Mailbox<std::set<std::string>> cut_;
 };
@@ -93,6 +95,8 @@ DqliteStore::Settings Child::store_settings() {
   DqliteStore::Settings settings;
   settings.directory = settings_.directory;
   settings.dump_interval = settings_.dump_interval;
+  settings.network_latency = settings_.network_latency;
+  settings.on_leadership = [this](const store::Leadership&) { ++changes_; };
   settings.post = [this](std::function<void()> fn) { loop_.post(std::move(fn)); };
   settings.connect = [this](const std::string& address) -> Result<Fd> {
     if (holds(cut_, address)) return Error(ErrorCode::unavailable, "cut");
@@ -154,6 +158,7 @@ void Child::serve(uint64_t number, std::istringstream& command) {
   if (verb == "bulk") return bulk(number, command);
   if (verb == "list") return list(number);
   if (verb == "leader") return answer(number, leader());
+  if (verb == "changes") return answer(number, std::to_string(changes_));
   if (verb == "generation") return answer(number, store_->identity().generation);
   if (verb == "cut") {
     cut(command);
@@ -198,11 +203,11 @@ void Child::put(uint64_t number, std::istringstream& command) {
 void Child::bulk(uint64_t number, std::istringstream& command) {
   manage::Transaction transaction;
   std::string prefix;
-  int count = 0;
-  command >> transaction.operation_id >> prefix >> count;
-  for (int i = 0; i < count; i++) {
+  size_t count = 0, bytes = 0;
+  command >> transaction.operation_id >> prefix >> count >> bytes;
+  for (size_t i = 0; i < count; i++) {
     const std::string id = prefix + std::to_string(i);
-    transaction.writes.push_back({"network", id, 0, false, std::string(100, 'x'), {{"vni", id}}});
+    transaction.writes.push_back({"network", id, 0, false, std::string(bytes, 'x'), {{"vni", id}}});
   }
   commit(number, transaction);
 }

@@ -33,6 +33,7 @@ class StoreProcess {
     std::string address;    // 127.x.y.z:port
     io::TlsIdentity identity;
     Duration dump_interval{};
+    Duration network_latency = store::DqliteStore::Settings().network_latency;
   };
   // `start`: "create", "open" or "join ID GENERATION". The caller must have no threads.
   StoreProcess(const Settings& settings, const std::string& start);

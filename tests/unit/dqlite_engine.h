@@ -46,6 +46,11 @@ struct DqliteEngine {
     return engine;
   }
 
+  // For what happens outside of the loop.
+  bool wait_until(const std::function<bool()>& done) {
+    for (int i = 0; i < 500 && !done(); i++) loop.run_until([] { return false; }, 10ms);
+    return done();
+  }
   Result<store::Committed> commit(const manage::Transaction& transaction) {
     return answer<store::Committed>(
         [&](auto done) { store->commit(transaction, std::move(done)); });

@@ -48,16 +48,26 @@ constexpr Table tables[] = {
      "INSERT INTO operations (number, id, result) VALUES (?, ?, ?)"},
 };
 
-}  // namespace
-
-Result<> write_backup(const Files& dump, const std::string& scratch, const std::string& path) {
+// Checks what it opens, and folds the write-ahead log into the copy.
+Result<std::unique_ptr<SqliteStore>> unpack(const Files& dump, Scratch& folder) {
   if (dump.files.size() != 2) return Error("the store's dump is not of two files");
-  Scratch folder(scratch);
   TRY(folder.make());
   TRY(io::write_file_atomically(folder.file(), dump.files[0].bytes));
   TRY(io::write_file_atomically(folder.file() + "-wal", dump.files[1].bytes));
-  // It checks what it opens, and folds the log into the copy.
-  const auto store = TRY_IN("dump", SqliteStore::open(folder.file()));
+  return SqliteStore::open(folder.file());
+}
+
+}  // namespace
+
+Result<> check_dump(const Files& dump, const std::string& scratch) {
+  Scratch folder(scratch);
+  TRY(unpack(dump, folder));
+  return Ok;
+}
+
+Result<> write_backup(const Files& dump, const std::string& scratch, const std::string& path) {
+  Scratch folder(scratch);
+  const auto store = TRY_IN("dump", unpack(dump, folder));
   return store->dump(path);
 }
 

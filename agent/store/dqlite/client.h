@@ -15,6 +15,8 @@
 namespace weft::store::dqlite {
 
 // Codes of sqlite and dqlite that a caller acts on (extended codes of sqlite's SQLITE_IOERR).
+// A change of members or leader that did not come about in time.
+constexpr uint64_t code_failed = 1;
 constexpr uint64_t code_busy = 5;
 constexpr uint64_t code_constraint = 19;
 constexpr uint64_t code_io_error = 10;

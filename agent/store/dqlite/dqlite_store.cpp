@@ -43,6 +43,7 @@ Result<> DqliteStore::State::start() {
   node = TRY(dqlite::LocalNode::start({dqlite::raft_folder(settings.directory), self.id,
                                        self.address, settings.connect, settings.network_latency}));
   writer.emplace(*node, settings.directory, stop.get());
+  TRY(check_sound());
   observer.emplace(observing.loop(), *node, self.id, stop.get(),
                    [this](const Leadership& now) { leadership_changed(now); });
   writer->on_refused([this] { observing.loop().post([this] { observer->doubt(); }); });

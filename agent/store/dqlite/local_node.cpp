@@ -13,6 +13,8 @@ extern "C" {
 #include <cstring>
 #include <filesystem>
 
+#include "base/assert.h"
+#include "store/dqlite/elections.h"
 #include "store/dqlite/wire.h"
 
 namespace weft::store::dqlite {
@@ -38,19 +40,19 @@ class WithoutBrokenPipe {
   sigset_t before_;
 };
 
-Error damaged(const std::string& directory, const std::string& what) {
+}  // namespace
+
+Error damaged_store(const std::string& directory, const std::string& what) {
   return Error("the store in " + directory + " is damaged (" + what +
                "): if there are other managers, remove this one, move the folder away and let it "
                "join anew; if there are none, `weft cluster restore` the newest backup");
 }
 
-}  // namespace
-
 Result<> check_no_damage(const std::string& directory) {
   std::error_code error;
   for (const auto& entry : std::filesystem::directory_iterator(directory, error)) {
     const std::string name = entry.path().filename();
-    if (name.starts_with("corrupt-")) return damaged(directory, "file " + name);
+    if (name.starts_with("corrupt-")) return damaged_store(directory, "file " + name);
   }
   if (error) return Error("cannot read " + directory + ": " + error.message());
   return Ok;
@@ -92,8 +94,9 @@ Result<std::unique_ptr<LocalNode>> LocalNode::start(NodeSettings settings) {
   made->socket_ = dqlite_node_get_bind_address(made->node_);
   const WithoutBrokenPipe inherited;
   if (dqlite_node_start(made->node_) != 0)
-    return damaged(directory, dqlite_node_errmsg(made->node_));
+    return damaged_store(directory, dqlite_node_errmsg(made->node_));
   made->running_ = true;
+  WEFT_ASSERT(elections_tuned());
   // The library puts aside what it cannot read, and starts without it.
   TRY(check_no_damage(directory));
   return made;
@@ -128,8 +131,8 @@ Result<> LocalNode::make_only_member(const NodeSettings& settings) {
   info.address = uint64_t(reinterpret_cast<uintptr_t>(offline.settings_.address.c_str()));
   info.dqlite_role = uint64_t(Role::voter);
   if (dqlite_node_recover_ext(offline.node_, &info, 1) != 0)
-    return damaged(settings.directory,
-                   std::string("recover: ") + dqlite_node_errmsg(offline.node_));
+    return damaged_store(settings.directory,
+                         std::string("recover: ") + dqlite_node_errmsg(offline.node_));
   return check_no_damage(settings.directory);
 }
 

@@ -53,6 +53,9 @@ class LocalNode {
   std::string socket_;
 };
 
+// What to do about it.
+Error damaged_store(const std::string& directory, const std::string& what);
+
 // ErrorCode::failed if the library has found damage in its files: it would go on without what it
 // cannot read, and with it lose what was acknowledged.
 Result<> check_no_damage(const std::string& directory);

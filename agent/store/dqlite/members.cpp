@@ -55,7 +55,8 @@ Result<> DqliteStore::State::change(const std::string& what, const Call& call) c
     if (failure.code == dqlite::code_not_leader || failure.code == dqlite::code_leadership_lost)
       return Error(ErrorCode::unavailable, what + ": this manager does not lead");
     pollfd stopped{stop.get(), POLLIN, 0};
-    if (failure.code != dqlite::code_busy || std::chrono::steady_clock::now() >= deadline ||
+    const bool again = failure.code == dqlite::code_busy || failure.code == dqlite::code_failed;
+    if (!again || std::chrono::steady_clock::now() >= deadline ||
         ::poll(&stopped, 1, int(std::chrono::milliseconds(pause_between_attempts).count())) > 0)
       return failed(what, failure);
   }
@@ -126,6 +127,15 @@ Result<> DqliteStore::State::backup(const std::string& path) const {
   auto files = connection.dump(dqlite::database_name);
   if (!files) return failed("dump the store", files.failure());
   return dqlite::write_backup(*files, settings.directory + "/backup.tmp", path);
+}
+
+Result<> DqliteStore::State::check_sound() const {
+  Client connection = TRY(client(change_timeout));
+  auto files = connection.dump(dqlite::database_name);
+  if (!files) return failed("dump the store", files.failure());
+  if (auto sound = dqlite::check_dump(*files, settings.directory + "/backup.tmp"); !sound)
+    return dqlite::damaged_store(settings.directory, sound.error().message());
+  return Ok;
 }
 
 void DqliteStore::State::dump_if_changed() {

@@ -52,6 +52,8 @@ struct DqliteStore::State {
   Result<> remove(uint64_t id) const;
   Result<> transfer(uint64_t id) const;
   Result<> backup(const std::string& path) const;
+  // What the library has read from the disk is a database.
+  Result<> check_sound() const;
   void dump_if_changed();
 
   void leadership_changed(const Leadership& now);
