@@ -267,12 +267,12 @@ void Agent::on_network_change() {
   }
   bool link_gone = false, relevant = false;
   for (const link::Change& change : *changes) {
-    link_gone |=
-        change.kind == link::ChangeKind::link && change.removed && link::is_ours(change.name);
-    // Routes of our own making and neighbours of nobody we know would make every plan start
-    // another.
-    relevant |= change.kind != link::ChangeKind::neighbour ||
-                around_.next_hops.contains(change.address) || change.removed;
+    // Links, addresses and routes of the containers are of our own making.
+    const bool own = attachments_->has_link(change.ifindex);
+    link_gone |= own && change.kind == link::ChangeKind::link && change.removed;
+    // So are neighbours of nobody we know: they would make every plan start another.
+    relevant |= !own && (change.kind != link::ChangeKind::neighbour ||
+                         around_.next_hops.contains(change.address) || change.removed);
   }
   if (link_gone) forget_gone_containers();
   if (!relevant) return;

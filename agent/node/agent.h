@@ -116,7 +116,7 @@ class Agent {
   uint32_t dns_serial_ = 0;
   std::map<uint32_t, std::set<std::string>> published_;  // VNI -> endpoint ids in gossip
   std::map<std::string, std::string> published_bytes_;   // endpoint id -> record
-  std::set<std::string> resolvers_;                      // namespaces that have our name server
+  std::map<std::string, dns::Asker> resolvers_;          // namespaces that have our name server
 
   Mailbox<dns::DnsView> names_;
   std::unique_ptr<ManagerHost> manager_;

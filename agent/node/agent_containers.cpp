@@ -11,6 +11,7 @@ namespace weft::node {
 namespace {
 
 constexpr auto network_wait = 5s;
+constexpr int max_interfaces = 10'000;  // of one namespace
 
 template <typename T>
 bool parse_into(const std::string& text, T& out) {
@@ -25,20 +26,18 @@ Prefix subnet_from(const std::string& text) {
   return parsed ? *parsed : Prefix();
 }
 
-// The first ethN that the namespace does not have.
-Result<std::string> free_interface(int netns) {
-  link::Links links = TRY(link::Links::open(netns));
-  for (int i = 0; i < 1000; i++) {
+// The first ethN that the namespace does not have; `taken` is what is known of it already.
+Result<std::string> free_interface(link::Links& inside, const std::set<std::string>& taken) {
+  for (int i = 0; i < max_interfaces; i++) {
     const std::string name = "eth" + std::to_string(i);
-    if (!TRY(links.find(name))) return name;
+    if (!taken.contains(name) && !TRY(inside.find(name))) return name;
   }
-  return Error(ErrorCode::exhausted, "the namespace has a thousand interfaces");
+  return Error(ErrorCode::exhausted, "the namespace has too many interfaces");
 }
 
-Result<> raise_loopback(int netns) {
-  link::Links links = TRY(link::Links::open(netns));
-  const auto lo = TRY(links.find("lo"));
-  if (lo && !lo->up()) TRY(links.set_up(lo->index));
+Result<> raise_loopback(link::Links& inside) {
+  const auto lo = TRY(inside.find("lo"));
+  if (lo && !lo->up()) TRY(inside.set_up(lo->index));
   return Ok;
 }
 
@@ -59,18 +58,24 @@ AttachmentNetwork Agent::network_of(const Attachment& wanted) const {
     if (!wanted.address6.is_none()) parse_into(network->second.gateway6(), out.gateway6);
   }
   // The first network with a way outside gets the default route.
-  for (const auto& [id, other] : attachments_->all())
-    if (other.netns == wanted.netns && id != wanted.endpoint_id) out.default_route = false;
+  for (const std::string& id : attachments_->in_netns(wanted.netns))
+    if (id != wanted.endpoint_id) out.default_route = false;
   return out;
 }
 
 Result<Attachment> Agent::attach(Attachment wanted) {
   {
     const Fd netns = TRY(netns::open_netns(wanted.netns));
-    TRY(raise_loopback(netns.get()));
+    link::Links inside = TRY(link::Links::open(netns.get()));
+    TRY(raise_loopback(inside));
     if (const Attachment* known = attachments_->find(wanted.endpoint_id))
       wanted.interface = known->interface;
-    if (wanted.interface.empty()) wanted.interface = TRY(free_interface(netns.get()));
+    if (wanted.interface.empty()) {
+      std::set<std::string> taken;
+      for (const std::string& id : attachments_->in_netns(wanted.netns))
+        taken.insert(attachments_->find(id)->interface);
+      wanted.interface = TRY(free_interface(inside, taken));
+    }
   }
   const Attachment done = TRY(attachments_->attach(wanted, network_of(wanted)));
   TRY(kernel_->guard(done.ifindex));
@@ -93,22 +98,26 @@ Result<> Agent::detach(const std::string& endpoint_id) {
 void Agent::sync_resolver(const std::string& netns) {
   dns::Asker asker;
   asker.internal_only = true;
-  bool any = false;
-  for (const auto& [id, attachment] : attachments_->all()) {
-    if (attachment.netns != netns) continue;
-    any = true;
-    const auto network = known_.networks.find(attachment.network_id);
+  std::set<std::string> networks;
+  for (const std::string& id : attachments_->in_netns(netns))
+    networks.insert(attachments_->find(id)->network_id);
+  for (const std::string& id : networks) {
+    const auto network = known_.networks.find(id);
     // The ingress network is the routing mesh's own: it has no names.
     if (network == known_.networks.end() || !network->second.ingress())
-      asker.networks.push_back(attachment.network_id);
+      asker.networks.push_back(id);
     if (network != known_.networks.end() && !network->second.internal())
       asker.internal_only = false;
   }
-  if (!any) {
+  if (networks.empty()) {
     if (resolvers_.erase(netns)) dns_->remove(netns);
     return;
   }
-  if (resolvers_.contains(netns)) return dns_->update(netns, std::move(asker));
+  if (const auto known = resolvers_.find(netns); known != resolvers_.end()) {
+    if (known->second == asker) return;
+    known->second = asker;
+    return dns_->update(netns, std::move(asker));
+  }
   auto opened = [&]() -> Result<dns::DnsSockets> {
     const Fd fd = TRY(netns::open_netns(netns));
     return dns::open_dns_sockets(fd.get());
@@ -117,8 +126,8 @@ void Agent::sync_resolver(const std::string& netns) {
     log_warning("no name server in " + netns + ": " + opened.error().message());
     return;
   }
+  resolvers_[netns] = asker;
   dns_->add(netns, std::move(*opened), std::move(asker));
-  resolvers_.insert(netns);
 }
 
 // Brings up what is assigned, ends what is not, step by step; every step that ends leads here
@@ -195,10 +204,10 @@ void Agent::forget_gone_containers() {
     release.set_endpoint_id(id);
     session_->call("ReleaseEndpoint", release.SerializeAsString(), [](Result<std::string>) {});
   }
-  std::set<std::string> namespaces;
-  for (const auto& [id, attachment] : attachments_->all()) namespaces.insert(attachment.netns);
-  for (const std::string& netns : std::set(resolvers_))
-    if (!namespaces.contains(netns)) sync_resolver(netns);
+  std::vector<std::string> without;
+  for (const auto& [netns, asker] : resolvers_)
+    if (attachments_->in_netns(netns).empty()) without.push_back(netns);
+  for (const std::string& netns : without) sync_resolver(netns);
 }
 
 void Agent::attach_by_request(const api::EndpointAttachRequest& request, Reply reply) {
