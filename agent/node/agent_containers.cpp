@@ -80,6 +80,11 @@ Result<Attachment> Agent::attach(Attachment wanted) {
   const Attachment done = TRY(attachments_->attach(wanted, network_of(wanted)));
   TRY(kernel_->guard(done.ifindex));
   sync_resolver(done.netns);
+  if (gossip_) {
+    announce(done.endpoint_id);
+    gossip_->flush();
+  }
+  names_changed(done.network_id);
   plan_soon();
   return done;
 }
@@ -87,9 +92,17 @@ Result<Attachment> Agent::attach(Attachment wanted) {
 Result<> Agent::detach(const std::string& endpoint_id) {
   const Attachment* known = attachments_->find(endpoint_id);
   if (!known) return Ok;
-  const std::string netns = known->netns;
-  TRY(attachments_->detach(endpoint_id));
-  sync_resolver(netns);
+  const Attachment before = *known;
+  if (gossip_) {
+    withdraw(before.endpoint_id);
+    gossip_->flush();
+  }
+  if (auto gone = attachments_->detach(before.endpoint_id); !gone) {
+    if (gossip_) announce(before.endpoint_id);
+    return gone;
+  }
+  sync_resolver(before.netns);
+  names_changed(before.network_id);
   plan_soon();
   return Ok;
 }
@@ -150,6 +163,10 @@ void Agent::on_task_change(const std::string& task_id) {
   const auto found = known_.tasks.find(task_id);
   if (found == known_.tasks.end() || !tasks_) return;
   const api::Task& task = found->second;
+  if (gossip_) {
+    for (const api::TaskAttachment& in : task.attachments()) announce(in.endpoint_id());
+    gossip_->flush();
+  }
   if (task.desired() == api::TASK_SHUTDOWN ||
       tasks_->endpoint_state(task_id) == codec::EndpointState::draining) {
     if (tasks_->known().contains(task_id)) tasks_->shut_down(task);
@@ -199,11 +216,13 @@ void Agent::forget_gone_containers() {
   }
   for (const std::string& id : *gone) {
     log_info("endpoint " + id + " went with its container");
+    if (gossip_) withdraw(id);
     if (!known_.endpoints.contains(id) || !session_) continue;
     api::ReleaseEndpointRequest release;
     release.set_endpoint_id(id);
     session_->call("ReleaseEndpoint", release.SerializeAsString(), [](Result<std::string>) {});
   }
+  if (gossip_) gossip_->flush();
   std::vector<std::string> without;
   for (const auto& [netns, asker] : resolvers_)
     if (attachments_->in_netns(netns).empty()) without.push_back(netns);
