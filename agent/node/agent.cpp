@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "node/agent.h"
 
+#include <malloc.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -62,12 +63,13 @@ Agent::Agent(io::Loop& loop, Config config, io::FileLock lock)
       identities_(config_.state),
       rng_(seed()),
       started_at_(loop.wall_now()),
-      plan_pace_(loop, [this] { plan_now(); }),
-      names_pace_(loop, [this] { rebuild_names(); }) {}
+      plan_pace_(loop, [this] { plan_now(); }) {}
 
 Agent::~Agent() = default;
 
 Result<std::unique_ptr<Agent>> Agent::start(io::Loop& loop, Config config) {
+  // The threads of the API allocate little: a heap for each of them is waste.
+  ::mallopt(M_ARENA_MAX, 2);
   TRY(check_features());
   TRY(io::make_directories(config.state, 0700));
   TRY(io::make_directories(config.run, 0755));
@@ -300,7 +302,7 @@ Result<> Agent::leave_cluster() {
   if (attachments_) TRY(attachments_->clear());
   plan_timer_.cancel();
   plan_pace_.cancel();
-  names_pace_.cancel();
+  names_timer_.cancel();
   monitor_watch_.cancel();
   session_.reset();
   tasks_.reset();

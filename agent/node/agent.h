@@ -63,6 +63,7 @@ class Agent {
   bool settled();
   bool forgets_endpoints() const;
   void refresh_surroundings();
+  void trim_memory();
   void announce(const std::string& endpoint_id);
   void withdraw(const std::string& endpoint_id);
   void announce_all();
@@ -75,8 +76,7 @@ class Agent {
   void all_names_changed();
   void names_changed_by(const api::Assignment& assignment);
   void names_changed_by(const cluster::Event& event);
-  void rebuild_names_soon();
-  void rebuild_names();
+  void rebuild_names(const plan::NodeView& view);
 
   // --- containers: agent_containers.cpp ---
   Result<Attachment> attach(Attachment wanted);
@@ -129,7 +129,9 @@ class Agent {
   Instant online_since_;
   Instant last_gossip_event_;
   bool settled_ = false;
-  Pace plan_pace_, names_pace_;
+  Pace plan_pace_;
+  bool names_stale_ = true;
+  Instant names_rested_;  // not before, if they cost much
   bool surroundings_changed_ = true;
   uint32_t dns_serial_ = 0;
   std::set<uint32_t> scopes_;                   // VNIs of the networks in gossip
@@ -158,7 +160,7 @@ class Agent {
   void settle_attachment(Waiting waiting);
   std::vector<Waiting> waiting_;
   io::Watch monitor_watch_;
-  io::Timer plan_timer_, save_timer_, retry_timer_, waiting_timer_;
+  io::Timer plan_timer_, names_timer_, save_timer_, retry_timer_, waiting_timer_;
   Duration save_rest_{};
 };
 

@@ -347,11 +347,11 @@ api::EndpointList Agent::list_endpoints(const api::EndpointListRequest& request)
         network->second->id() != request.network())
       continue;
     api::Endpoint& one = *out.add_endpoints();
-    one.set_id(endpoint.id);
+    one.set_id(std::string(endpoint.id));
     one.set_network_id(network->second->id());
     one.set_network(network->second->name());
-    one.set_node_id(endpoint.node_id);
-    if (const auto node = known_.nodes.find(endpoint.node_id); node != known_.nodes.end())
+    one.set_node_id(std::string(endpoint.node_id));
+    if (const auto node = known_.nodes.find(one.node_id()); node != known_.nodes.end())
       one.set_node(node->second.name());
     const codec::EndpointRecord& record = endpoint.record;
     one.set_name(record.name);
@@ -367,7 +367,7 @@ api::EndpointList Agent::list_endpoints(const api::EndpointListRequest& request)
     one.set_state(record.state == codec::EndpointState::ready      ? "ready"
                   : record.state == codec::EndpointState::draining ? "draining"
                                                                    : "starting");
-    if (const Attachment* attachment = attachments_ ? attachments_->find(endpoint.id) : nullptr) {
+    if (const Attachment* attachment = attachments_ ? attachments_->find(one.id()) : nullptr) {
       one.set_netns(attachment->netns);
       one.set_interface(attachment->interface);
     }

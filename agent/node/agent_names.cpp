@@ -9,12 +9,12 @@ namespace weft::node {
 
 void Agent::names_changed(const std::string& network_id) {
   network_names_.erase(network_id);
-  rebuild_names_soon();
+  names_stale_ = true;
 }
 
 void Agent::all_names_changed() {
   network_names_.clear();
-  rebuild_names_soon();
+  names_stale_ = true;
 }
 
 // Before the assignment is applied: services are told of in the networks they were in, too.
@@ -35,7 +35,7 @@ void Agent::names_changed_by(const api::Assignment& assignment) {
   }
   for (const std::string& id : assignment.removed_services()) known_service_changed(id);
   if (assignment.removed_networks_size() > 0 || assignment.known_names_size() > 0)
-    rebuild_names_soon();
+    names_stale_ = true;
 }
 
 void Agent::names_changed_by(const cluster::Event& event) {
@@ -61,11 +61,16 @@ void Agent::names_changed_by(const cluster::Event& event) {
   }
 }
 
-void Agent::rebuild_names_soon() { names_pace_.soon(); }
-
-void Agent::rebuild_names() {
-  if (!attachments_) return;
-  const plan::NodeView view = view_.build(known_, around_, attachments_->all());
+// Of the state that the maps follow: a name that answers sooner sends its first callers nowhere,
+// and they ask for the neighbour again only after a second.
+void Agent::rebuild_names(const plan::NodeView& view) {
+  if (!names_stale_) return;
+  const Instant begun = loop_.now();
+  if (begun < names_rested_) {
+    names_timer_ = loop_.at(names_rested_, [this] { plan_soon(); });
+    return;
+  }
+  names_stale_ = false;
   const auto stale = [this](std::string_view id) {
     return !network_names_.contains(std::string(id));
   };
@@ -85,6 +90,7 @@ void Agent::rebuild_names() {
   }
   input.serial = ++dns_serial_;
   names_.put(std::make_shared<const dns::DnsView>(std::move(input)));
+  names_rested_ = loop_.now() + (loop_.now() - begun) * Pace::rests;
 }
 
 }  // namespace weft::node

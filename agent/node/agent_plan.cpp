@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Planning: every change of what is known leads here, and one plan answers all that came together.
+#include <malloc.h>
+
 #include <algorithm>
 
 #include "core/plan/plan.h"
@@ -17,6 +19,7 @@ constexpr auto settle_at_most = 10s;
 constexpr auto settle_poll = 200ms;
 constexpr auto retry_delay = 1s;
 constexpr auto refresh_every = 5s;
+constexpr size_t trim_from_bytes = 1 << 20;
 
 }  // namespace
 
@@ -54,12 +57,15 @@ bool Agent::forgets_endpoints() const {
 void Agent::plan_now() {
   if (!kernel_ || !gossip_) return;
   if (surroundings_changed_) refresh_surroundings();
-  desired_ = plan::plan(view_.build(known_, around_, attachments_->all()));
+  const plan::NodeView view = view_.build(known_, around_, attachments_->all());
+  desired_ = plan::plan(view);
   if (!settled()) {
+    rebuild_names(view);
     plan_timer_ = loop_.after(settle_poll, [this] { plan_now(); });
     return;
   }
   const auto deadline = kernel_->apply(desired_, loop_.now());
+  rebuild_names(view);
   if (!deadline) {
     if (last_failure_ != deadline.error().message())
       log_error("apply the plan: " + deadline.error().message());
@@ -73,7 +79,14 @@ void Agent::plan_now() {
   plan_timer_ = loop_.at(next, [this] {
     surroundings_changed_ = true;
     plan_now();
+    trim_memory();
   });
+}
+
+// Plans and names leave the heap full of holes: after a quiet time they go back to the kernel.
+void Agent::trim_memory() {
+  const size_t free_bytes = ::mallinfo2().fordblks;
+  if (free_bytes > trim_from_bytes) ::malloc_trim(0);
 }
 
 // Addresses of this node and the ways to the others.
