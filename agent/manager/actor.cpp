@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "core/ipam/ipam.h"
 #include "core/manage/orchestrate.h"
 
 namespace weft::manager {
@@ -94,9 +95,15 @@ void Manager::Actor::run(Job job) {
     job.reply(std::move(result));
     return;
   }
-  std::optional<WallTime> next;
-  if (draft.find<api::Cluster>(manage::cluster_key)) next = manage::orchestrate(draft);
-  plan_next(next);
+  if (draft.only_endpoints_changed()) {
+    // No task depends on them; but the address of one that goes becomes free again.
+    next_orchestration_ =
+        std::min(next_orchestration_, now.instant + Duration(ipam::rest_after_release));
+  } else {
+    std::optional<WallTime> next;
+    if (draft.find<api::Cluster>(manage::cluster_key)) next = manage::orchestrate(draft);
+    plan_next(next);
+  }
   const bool repeatable = !job.operation_id.empty();
   Transaction transaction =
       draft.finish(repeatable ? std::move(job.operation_id) : fresh_id(), std::move(*result));
@@ -120,12 +127,14 @@ void Manager::Actor::committed(const Transaction& transaction, Result<store::Com
   committing_ = false;
   if (result && !result->repeated) {
     state_.apply(transaction);
+    sessions_.note(state_, transaction);
     remember(transaction.operation_id, transaction.result);
     reply(transaction.result);
   } else {
     // Memory and store differ: somebody else wrote, or an earlier answer was lost.
     const bool stale = result || result.error().code() == ErrorCode::conflict;
     Result<> fresh = stale ? load() : Result<>(Ok);
+    if (stale && fresh) sessions_.note_all();
     quiet_until_ = now.instant + retry_after_failure;
     next_orchestration_ = std::min(next_orchestration_, quiet_until_);
     if (!fresh)

@@ -39,10 +39,29 @@ std::string Sessions::node_of(const std::string& session_id) const {
   return "";
 }
 
+void Sessions::note(const manage::ClusterState& state, const manage::Transaction& transaction) {
+  for (auto& [node_id, session] : sessions_)
+    for (const manage::Write& write : transaction.writes)
+      if (manage::concerns(state, node_id, session.told, write.kind, write.id))
+        session.changed.emplace(write.kind, write.id);
+}
+
+void Sessions::note_all() {
+  for (auto& [node_id, session] : sessions_) {
+    const manage::Told& told = session.told;
+    for (const auto& [ids, kind] : {std::pair(&told.nodes, manage::kind_of<api::Node>),
+                                    std::pair(&told.networks, manage::kind_of<api::Network>),
+                                    std::pair(&told.services, manage::kind_of<api::Service>),
+                                    std::pair(&told.tasks, manage::kind_of<api::Task>),
+                                    std::pair(&told.endpoints, manage::kind_of<api::Endpoint>)})
+      for (const std::string& id : *ids) session.changed.emplace(kind, id);
+    session.changed.emplace(manage::kind_of<api::Cluster>, manage::cluster_key);
+  }
+}
+
 void Sessions::flush(const manage::ClusterState& state) {
   state_ = &state;
-  if (sessions_.empty()) return;
-  const manage::Assigner assigner(state);
+  std::optional<manage::Assigner> assigner;
   std::vector<std::string> nodes;
   for (const auto& [node_id, session] : sessions_) nodes.push_back(node_id);
   for (const std::string& node_id : nodes) {
@@ -50,23 +69,26 @@ void Sessions::flush(const manage::ClusterState& state) {
     if (!session) continue;
     if (state.nodes.count(node_id) == 0)
       close(node_id);
-    else if (session->in_flight)
-      session->stale = true;
-    else
+    else if (!session->in_flight)
       send(node_id, *session, assigner);
   }
 }
 
 void Sessions::send(const std::string& node_id, Session& session,
-                    const manage::Assigner& assigner) {
-  api::Assignment wanted = assigner.for_node(node_id);
+                    std::optional<manage::Assigner>& assigner) {
   const bool first = session.sequence == 0;
-  api::Assignment message = first ? wanted : manage::diff(session.sent, wanted);
-  if (!first && manage::is_empty(message)) return;
-  message.set_sequence(++session.sequence);
-  session.sent = std::move(wanted);
+  if (!first && session.changed.empty()) return;
+  std::optional<api::Assignment> message;
+  if (!first) message = manage::endpoints_made(*state_, node_id, session.told, session.changed);
+  if (!message) {
+    if (!assigner) assigner.emplace(*state_);
+    message = assigner->for_node(node_id, session.told, session.changed);
+  }
+  session.changed.clear();
+  if (manage::is_empty(*message)) return;
+  message->set_sequence(++session.sequence);
   session.in_flight = true;
-  session.sink->assign(message, [alive = alive_, node_id, id = session.id](Result<> result) {
+  session.sink->assign(*message, [alive = alive_, node_id, id = session.id](Result<> result) {
     if (*alive) (*alive)->answered(node_id, id, std::move(result));
   });
 }
@@ -81,9 +103,9 @@ void Sessions::answered(const std::string& node_id, const std::string& session_i
     close(node_id);
     return;
   }
-  if (!session->stale || state_->nodes.count(node_id) == 0) return;
-  session->stale = false;
-  send(node_id, *session, manage::Assigner(*state_));
+  if (state_->nodes.count(node_id) == 0) return;
+  std::optional<manage::Assigner> assigner;
+  send(node_id, *session, assigner);
 }
 
 }  // namespace weft::manager

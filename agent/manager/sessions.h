@@ -3,6 +3,7 @@
 
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "base/instant.h"
@@ -17,10 +18,10 @@ class Sessions {
   struct Session {
     std::string id;
     std::unique_ptr<SessionSink> sink;
-    api::Assignment sent;
+    manage::Told told;
+    manage::Changed changed;  // since the last message, as far as it may concern the node
     uint64_t sequence = 0;
     bool in_flight = false;
-    bool stale = false;  // something changed while a message was in flight
     Instant heard;
   };
 
@@ -38,6 +39,10 @@ class Sessions {
   Session* of_node(const std::string& node_id);
   // The node whose session this is, or empty.
   std::string node_of(const std::string& session_id) const;
+  // What a transaction wrote, once it is part of `state`.
+  void note(const manage::ClusterState& state, const manage::Transaction& transaction);
+  // The state was loaded anew: whatever the nodes were told may have changed.
+  void note_all();
   // Sends every node what changed for it, at most one message per node at a time: what changes
   // meanwhile goes out as one. Closes sessions of nodes that are no longer in the cluster.
   void flush(const manage::ClusterState& state);
@@ -45,7 +50,8 @@ class Sessions {
   const std::map<std::string, Session>& all() const { return sessions_; }
 
  private:
-  void send(const std::string& node_id, Session& session, const manage::Assigner& assigner);
+  void send(const std::string& node_id, Session& session,
+            std::optional<manage::Assigner>& assigner);
   void answered(const std::string& node_id, const std::string& session_id, Result<> result);
 
   std::map<std::string, Session> sessions_;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "node/agent.h"
 
+#include <malloc.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -15,6 +16,7 @@ namespace weft::node {
 namespace {
 
 constexpr auto save_delay = 100ms;
+constexpr int save_rests = 10;  // times as long as a save takes
 constexpr auto retry_delay = 2s;
 
 uint64_t seed() {
@@ -60,11 +62,14 @@ Agent::Agent(io::Loop& loop, Config config, io::FileLock lock)
       lock_(std::move(lock)),
       identities_(config_.state),
       rng_(seed()),
-      started_at_(loop.wall_now()) {}
+      started_at_(loop.wall_now()),
+      plan_pace_(loop, [this] { plan_now(); }) {}
 
 Agent::~Agent() = default;
 
 Result<std::unique_ptr<Agent>> Agent::start(io::Loop& loop, Config config) {
+  // The threads of the API allocate little: a heap for each of them is waste.
+  ::mallopt(M_ARENA_MAX, 2);
   TRY(check_features());
   TRY(io::make_directories(config.state, 0700));
   TRY(io::make_directories(config.run, 0755));
@@ -127,12 +132,11 @@ void Agent::start_session() {
 }
 
 void Agent::on_assignment(const api::Assignment& assignment) {
+  names_changed_by(assignment);
   known_.apply(assignment);
-  if (!save_timer_.armed())
-    save_timer_ = loop_.after(save_delay, [this] {
-      if (auto saved = known_.save(config_.state + "/assignment.pb"); !saved)
-        log_error("cannot keep the last known state: " + saved.error().message());
-    });
+  if (assignment.full() || assignment.nodes_size() > 0 || assignment.removed_nodes_size() > 0)
+    surroundings_changed_ = true;
+  save_soon();
   if (!kernel_) {
     if (auto started = start_network(); !started) {
       log_error(started.error().message());
@@ -146,7 +150,19 @@ void Agent::on_assignment(const api::Assignment& assignment) {
   sync_gossip();
   for (Waiting& late : std::exchange(waiting_, {})) settle_attachment(std::move(late));
   sync_tasks();
+  announce_changed_by(assignment);
   plan_soon();
+}
+
+// A large state takes long to write, and then is written less often.
+void Agent::save_soon() {
+  if (save_timer_.armed()) return;
+  save_timer_ = loop_.after(std::max<Duration>(save_delay, save_rest_), [this] {
+    const Instant begun = loop_.now();
+    if (auto saved = known_.save(config_.state + "/assignment.pb"); !saved)
+      log_error("cannot keep the last known state: " + saved.error().message());
+    save_rest_ = (loop_.now() - begun) * save_rests;
+  });
 }
 
 // Once the node knows its number and the ingress network. Everything here finds what a former agent
@@ -181,6 +197,7 @@ Result<> Agent::start_network() {
            around_.uplink.link.name + ") is online");
   settled_ = kernel_->fresh() || known_.nodes.size() <= 1;
   sync_tasks();
+  all_names_changed();
   plan_soon();
   return Ok;
 }
@@ -201,7 +218,7 @@ Result<> Agent::start_gossip() {
       loop_, self.info.gossip, std::move(self), keys,
       [this](std::vector<cluster::Event> events) { on_gossip(std::move(events)); }));
   sync_gossip();
-  publish();
+  announce_all();
   gossip_->core().baseline_complete(gossip_->now());
   gossip_->flush();
   return Ok;
@@ -222,16 +239,12 @@ void Agent::sync_gossip() {
     if (!gossip_->core().in_scope(vni))
       if (auto done = gossip_->core().enter_scope(gossip_->now(), vni); !done)
         log_error(done.error().message());
-  for (auto it = published_.begin(); it != published_.end();) {
-    if (!wanted.contains(it->first)) {
-      gossip_->core().leave_scope(gossip_->now(), it->first);
-      for (const std::string& id : it->second) published_bytes_.erase(id);
-      it = published_.erase(it);
-    } else {
-      ++it;
+  for (uint32_t vni : scopes_)
+    if (!wanted.contains(vni)) {
+      gossip_->core().leave_scope(gossip_->now(), vni);
+      std::erase_if(announced_, [&](const auto& entry) { return entry.second.vni == vni; });
     }
-  }
-  for (uint32_t vni : wanted) published_[vni];
+  scopes_ = std::move(wanted);
   std::vector<SocketAddress> seeds;
   for (const auto& [id, node] : known_.nodes)
     if (id != known_.self.id())
@@ -245,6 +258,7 @@ void Agent::on_gossip(std::vector<cluster::Event> events) {
   last_gossip_event_ = loop_.now();
   for (const cluster::Event& event : events) {
     view_.on_event(event);
+    names_changed_by(event);
     using Kind = cluster::Event::Kind;
     if (event.kind == Kind::member_alive || event.kind == Kind::member_suspect ||
         event.kind == Kind::member_dead || event.kind == Kind::member_left) {
@@ -273,16 +287,16 @@ void Agent::on_network_change() {
   }
   bool link_gone = false, relevant = false;
   for (const link::Change& change : *changes) {
-    link_gone |=
-        change.kind == link::ChangeKind::link && change.removed && link::is_ours(change.name);
-    // Routes of our own making and neighbours of nobody we know would make every plan start
-    // another.
-    relevant |= change.kind != link::ChangeKind::neighbour ||
-                around_.next_hops.contains(change.address) || change.removed;
+    // Links, addresses and routes of the containers are of our own making.
+    const bool own = attachments_->has_link(change.ifindex);
+    link_gone |= own && change.kind == link::ChangeKind::link && change.removed;
+    // So are neighbours of nobody we know: they would make every plan start another.
+    relevant |= !own && (change.kind != link::ChangeKind::neighbour ||
+                         around_.next_hops.contains(change.address) || change.removed);
   }
   if (link_gone) forget_gone_containers();
-  if (!relevant) return;
-  plan_soon();
+  surroundings_changed_ |= relevant;
+  if (link_gone || relevant) plan_soon();
 }
 
 Result<> Agent::leave_cluster() {
@@ -293,6 +307,8 @@ Result<> Agent::leave_cluster() {
   if (tasks_) tasks_->remove_all();
   if (attachments_) TRY(attachments_->clear());
   plan_timer_.cancel();
+  plan_pace_.cancel();
+  names_timer_.cancel();
   monitor_watch_.cancel();
   session_.reset();
   tasks_.reset();
@@ -312,9 +328,10 @@ Result<> Agent::leave_cluster() {
   view_ = ClusterView();
   around_ = Surroundings();
   desired_ = plan::DesiredState();
-  published_.clear();
-  published_bytes_.clear();
+  scopes_.clear();
+  announced_.clear();
   resolvers_.clear();
+  network_names_.clear();
   log_info("left the cluster");
   return Ok;
 }

@@ -24,6 +24,7 @@
 #include "node/kernel.h"
 #include "node/known_state.h"
 #include "node/manager_host.h"
+#include "node/pace.h"
 #include "node/session.h"
 #include "node/tasks.h"
 
@@ -53,6 +54,7 @@ class Agent {
   void on_gossip(std::vector<cluster::Event> events);
   void on_network_change();
   void sync_gossip();
+  void save_soon();
   Result<> leave_cluster();
 
   // --- this node as a manager: agent_managers.cpp ---
@@ -72,9 +74,20 @@ class Agent {
   bool settled();
   bool forgets_endpoints() const;
   void refresh_surroundings();
-  void publish();
-  void rebuild_names(const plan::NodeView& view);
+  void trim_memory();
+  void announce(const std::string& endpoint_id);
+  void withdraw(const std::string& endpoint_id);
+  void announce_all();
+  void announce_changed_by(const api::Assignment& assignment);
+  bool is_announced(const Attachment& attachment, uint32_t& vni) const;
   codec::EndpointRecord record_of(const Attachment& attachment) const;
+
+  // --- names: agent_names.cpp ---
+  void names_changed(const std::string& network_id);
+  void all_names_changed();
+  void names_changed_by(const api::Assignment& assignment);
+  void names_changed_by(const cluster::Event& event);
+  void rebuild_names(const plan::NodeView& view);
 
   // --- containers: agent_containers.cpp ---
   Result<Attachment> attach(Attachment wanted);
@@ -105,6 +118,11 @@ class Agent {
   Result<dns::Asker> asker_for(const api::DnsQueryRequest& request) const;
   api::SessionRequest hello();
 
+  struct Announced {
+    uint32_t vni = 0;
+    std::string record;
+  };
+
   io::Loop& loop_;
   Config config_;
   io::FileLock lock_;
@@ -122,14 +140,18 @@ class Agent {
   Instant online_since_;
   Instant last_gossip_event_;
   bool settled_ = false;
-  bool plan_pending_ = false;
-  bool online_announced_ = false;
   bool role_busy_ = false;  // a request about this node's role is under way
   bool in_store_ = false;   // the leader has confirmed this manager's place in the store
+  Pace plan_pace_;
+  bool names_stale_ = true;
+  Instant names_rested_;  // not before, if they cost much
+  bool surroundings_changed_ = true;
   uint32_t dns_serial_ = 0;
-  std::map<uint32_t, std::set<std::string>> published_;  // VNI -> endpoint ids in gossip
-  std::map<std::string, std::string> published_bytes_;   // endpoint id -> record
-  std::set<std::string> resolvers_;                      // namespaces that have our name server
+  std::set<uint32_t> scopes_;                   // VNIs of the networks in gossip
+  std::map<std::string, Announced> announced_;  // by endpoint id: this node's records in gossip
+  // Of the networks present here; what is missing is to be built.
+  std::map<std::string, std::shared_ptr<const dns::NetworkNames>> network_names_;
+  std::map<std::string, dns::Asker> resolvers_;  // namespaces that have our name server
 
   Mailbox<dns::DnsView> names_;
   std::unique_ptr<ManagerHost> manager_;
@@ -151,7 +173,7 @@ class Agent {
   void settle_attachment(Waiting waiting);
   std::vector<Waiting> waiting_;
   io::Watch monitor_watch_;
-  io::Timer plan_timer_, save_timer_, retry_timer_, waiting_timer_, role_timer_;
+  io::Timer plan_timer_, names_timer_, save_timer_, retry_timer_, waiting_timer_, role_timer_;
 };
 
 }  // namespace weft::node

@@ -11,6 +11,7 @@ namespace weft::node {
 namespace {
 
 constexpr auto network_wait = 5s;
+constexpr int max_interfaces = 10'000;  // of one namespace
 
 template <typename T>
 bool parse_into(const std::string& text, T& out) {
@@ -25,20 +26,18 @@ Prefix subnet_from(const std::string& text) {
   return parsed ? *parsed : Prefix();
 }
 
-// The first ethN that the namespace does not have.
-Result<std::string> free_interface(int netns) {
-  link::Links links = TRY(link::Links::open(netns));
-  for (int i = 0; i < 1000; i++) {
+// The first ethN that the namespace does not have; `taken` is what is known of it already.
+Result<std::string> free_interface(link::Links& inside, const std::set<std::string>& taken) {
+  for (int i = 0; i < max_interfaces; i++) {
     const std::string name = "eth" + std::to_string(i);
-    if (!TRY(links.find(name))) return name;
+    if (!taken.contains(name) && !TRY(inside.find(name))) return name;
   }
-  return Error(ErrorCode::exhausted, "the namespace has a thousand interfaces");
+  return Error(ErrorCode::exhausted, "the namespace has too many interfaces");
 }
 
-Result<> raise_loopback(int netns) {
-  link::Links links = TRY(link::Links::open(netns));
-  const auto lo = TRY(links.find("lo"));
-  if (lo && !lo->up()) TRY(links.set_up(lo->index));
+Result<> raise_loopback(link::Links& inside) {
+  const auto lo = TRY(inside.find("lo"));
+  if (lo && !lo->up()) TRY(inside.set_up(lo->index));
   return Ok;
 }
 
@@ -59,22 +58,33 @@ AttachmentNetwork Agent::network_of(const Attachment& wanted) const {
     if (!wanted.address6.is_none()) parse_into(network->second.gateway6(), out.gateway6);
   }
   // The first network with a way outside gets the default route.
-  for (const auto& [id, other] : attachments_->all())
-    if (other.netns == wanted.netns && id != wanted.endpoint_id) out.default_route = false;
+  for (const std::string& id : attachments_->in_netns(wanted.netns))
+    if (id != wanted.endpoint_id) out.default_route = false;
   return out;
 }
 
 Result<Attachment> Agent::attach(Attachment wanted) {
   {
     const Fd netns = TRY(netns::open_netns(wanted.netns));
-    TRY(raise_loopback(netns.get()));
+    link::Links inside = TRY(link::Links::open(netns.get()));
+    TRY(raise_loopback(inside));
     if (const Attachment* known = attachments_->find(wanted.endpoint_id))
       wanted.interface = known->interface;
-    if (wanted.interface.empty()) wanted.interface = TRY(free_interface(netns.get()));
+    if (wanted.interface.empty()) {
+      std::set<std::string> taken;
+      for (const std::string& id : attachments_->in_netns(wanted.netns))
+        taken.insert(attachments_->find(id)->interface);
+      wanted.interface = TRY(free_interface(inside, taken));
+    }
   }
   const Attachment done = TRY(attachments_->attach(wanted, network_of(wanted)));
   TRY(kernel_->guard(done.ifindex));
   sync_resolver(done.netns);
+  if (gossip_) {
+    announce(done.endpoint_id);
+    gossip_->flush();
+  }
+  names_changed(done.network_id);
   plan_soon();
   return done;
 }
@@ -82,9 +92,17 @@ Result<Attachment> Agent::attach(Attachment wanted) {
 Result<> Agent::detach(const std::string& endpoint_id) {
   const Attachment* known = attachments_->find(endpoint_id);
   if (!known) return Ok;
-  const std::string netns = known->netns;
-  TRY(attachments_->detach(endpoint_id));
-  sync_resolver(netns);
+  const Attachment before = *known;
+  if (gossip_) {
+    withdraw(before.endpoint_id);
+    gossip_->flush();
+  }
+  if (auto gone = attachments_->detach(before.endpoint_id); !gone) {
+    if (gossip_) announce(before.endpoint_id);
+    return gone;
+  }
+  sync_resolver(before.netns);
+  names_changed(before.network_id);
   plan_soon();
   return Ok;
 }
@@ -93,22 +111,26 @@ Result<> Agent::detach(const std::string& endpoint_id) {
 void Agent::sync_resolver(const std::string& netns) {
   dns::Asker asker;
   asker.internal_only = true;
-  bool any = false;
-  for (const auto& [id, attachment] : attachments_->all()) {
-    if (attachment.netns != netns) continue;
-    any = true;
-    const auto network = known_.networks.find(attachment.network_id);
+  std::set<std::string> networks;
+  for (const std::string& id : attachments_->in_netns(netns))
+    networks.insert(attachments_->find(id)->network_id);
+  for (const std::string& id : networks) {
+    const auto network = known_.networks.find(id);
     // The ingress network is the routing mesh's own: it has no names.
     if (network == known_.networks.end() || !network->second.ingress())
-      asker.networks.push_back(attachment.network_id);
+      asker.networks.push_back(id);
     if (network != known_.networks.end() && !network->second.internal())
       asker.internal_only = false;
   }
-  if (!any) {
+  if (networks.empty()) {
     if (resolvers_.erase(netns)) dns_->remove(netns);
     return;
   }
-  if (resolvers_.contains(netns)) return dns_->update(netns, std::move(asker));
+  if (const auto known = resolvers_.find(netns); known != resolvers_.end()) {
+    if (known->second == asker) return;
+    known->second = asker;
+    return dns_->update(netns, std::move(asker));
+  }
   auto opened = [&]() -> Result<dns::DnsSockets> {
     const Fd fd = TRY(netns::open_netns(netns));
     return dns::open_dns_sockets(fd.get());
@@ -117,8 +139,8 @@ void Agent::sync_resolver(const std::string& netns) {
     log_warning("no name server in " + netns + ": " + opened.error().message());
     return;
   }
+  resolvers_[netns] = asker;
   dns_->add(netns, std::move(*opened), std::move(asker));
-  resolvers_.insert(netns);
 }
 
 // Brings up what is assigned, ends what is not, step by step; every step that ends leads here
@@ -141,6 +163,10 @@ void Agent::on_task_change(const std::string& task_id) {
   const auto found = known_.tasks.find(task_id);
   if (found == known_.tasks.end() || !tasks_) return;
   const api::Task& task = found->second;
+  if (gossip_) {
+    for (const api::TaskAttachment& in : task.attachments()) announce(in.endpoint_id());
+    gossip_->flush();
+  }
   if (task.desired() == api::TASK_SHUTDOWN ||
       tasks_->endpoint_state(task_id) == codec::EndpointState::draining) {
     if (tasks_->known().contains(task_id)) tasks_->shut_down(task);
@@ -190,15 +216,17 @@ void Agent::forget_gone_containers() {
   }
   for (const std::string& id : *gone) {
     log_info("endpoint " + id + " went with its container");
+    if (gossip_) withdraw(id);
     if (!known_.endpoints.contains(id) || !session_) continue;
     api::ReleaseEndpointRequest release;
     release.set_endpoint_id(id);
     session_->call("ReleaseEndpoint", release.SerializeAsString(), [](Result<std::string>) {});
   }
-  std::set<std::string> namespaces;
-  for (const auto& [id, attachment] : attachments_->all()) namespaces.insert(attachment.netns);
-  for (const std::string& netns : std::set(resolvers_))
-    if (!namespaces.contains(netns)) sync_resolver(netns);
+  if (gossip_) gossip_->flush();
+  std::vector<std::string> without;
+  for (const auto& [netns, asker] : resolvers_)
+    if (attachments_->in_netns(netns).empty()) without.push_back(netns);
+  for (const std::string& netns : without) sync_resolver(netns);
 }
 
 void Agent::attach_by_request(const api::EndpointAttachRequest& request, Reply reply) {
@@ -319,11 +347,11 @@ api::EndpointList Agent::list_endpoints(const api::EndpointListRequest& request)
         network->second->id() != request.network())
       continue;
     api::Endpoint& one = *out.add_endpoints();
-    one.set_id(endpoint.id);
+    one.set_id(std::string(endpoint.id));
     one.set_network_id(network->second->id());
     one.set_network(network->second->name());
-    one.set_node_id(endpoint.node_id);
-    if (const auto node = known_.nodes.find(endpoint.node_id); node != known_.nodes.end())
+    one.set_node_id(std::string(endpoint.node_id));
+    if (const auto node = known_.nodes.find(one.node_id()); node != known_.nodes.end())
       one.set_node(node->second.name());
     const codec::EndpointRecord& record = endpoint.record;
     one.set_name(record.name);
@@ -339,7 +367,7 @@ api::EndpointList Agent::list_endpoints(const api::EndpointListRequest& request)
     one.set_state(record.state == codec::EndpointState::ready      ? "ready"
                   : record.state == codec::EndpointState::draining ? "draining"
                                                                    : "starting");
-    if (const Attachment* attachment = attachments_ ? attachments_->find(endpoint.id) : nullptr) {
+    if (const Attachment* attachment = attachments_ ? attachments_->find(one.id()) : nullptr) {
       one.set_netns(attachment->netns);
       one.set_interface(attachment->interface);
     }

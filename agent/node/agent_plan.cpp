@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Planning: every change of what is known leads here, and one plan answers all that came together.
+#include <malloc.h>
+
 #include <algorithm>
 
 #include "core/plan/plan.h"
@@ -17,17 +19,11 @@ constexpr auto settle_at_most = 10s;
 constexpr auto settle_poll = 200ms;
 constexpr auto retry_delay = 1s;
 constexpr auto refresh_every = 5s;
+constexpr size_t trim_from_bytes = 1 << 20;
 
 }  // namespace
 
-void Agent::plan_soon() {
-  if (plan_pending_) return;
-  plan_pending_ = true;
-  loop_.post([this] {
-    plan_pending_ = false;
-    plan_now();
-  });
-}
+void Agent::plan_soon() { plan_pace_.soon(); }
 
 // Everybody has been heard, and nothing that the maps hold of others is missing from the plan.
 bool Agent::settled() {
@@ -60,16 +56,16 @@ bool Agent::forgets_endpoints() const {
 
 void Agent::plan_now() {
   if (!kernel_ || !gossip_) return;
-  refresh_surroundings();
-  publish();
+  if (surroundings_changed_) refresh_surroundings();
   const plan::NodeView view = view_.build(known_, around_, attachments_->all());
   desired_ = plan::plan(view);
-  rebuild_names(view);
   if (!settled()) {
+    rebuild_names(view);
     plan_timer_ = loop_.after(settle_poll, [this] { plan_now(); });
     return;
   }
   const auto deadline = kernel_->apply(desired_, loop_.now());
+  rebuild_names(view);
   if (!deadline) {
     if (last_failure_ != deadline.error().message())
       log_error("apply the plan: " + deadline.error().message());
@@ -80,11 +76,22 @@ void Agent::plan_now() {
   last_failure_.clear();
   // Held ports may become free and neighbours may move without a word.
   const Instant next = std::min(*deadline, loop_.now() + refresh_every);
-  plan_timer_ = loop_.at(next, [this] { plan_now(); });
+  plan_timer_ = loop_.at(next, [this] {
+    surroundings_changed_ = true;
+    plan_now();
+    trim_memory();
+  });
+}
+
+// Plans and names leave the heap full of holes: after a quiet time they go back to the kernel.
+void Agent::trim_memory() {
+  const size_t free_bytes = ::mallinfo2().fordblks;
+  if (free_bytes > trim_from_bytes) ::malloc_trim(0);
 }
 
 // Addresses of this node and the ways to the others.
 void Agent::refresh_surroundings() {
+  surroundings_changed_ = false;
   around_.addresses.clear();
   if (auto addresses = links_->addresses())
     for (const link::InterfaceAddress& a : *addresses) {
@@ -137,46 +144,55 @@ codec::EndpointRecord Agent::record_of(const Attachment& attachment) const {
   return record;
 }
 
-// Says in gossip what this node has; only what changed travels.
-void Agent::publish() {
-  std::map<uint32_t, std::set<std::string>> now;
-  for (const auto& [id, attachment] : attachments_->all()) {
-    const auto network = known_.networks.find(attachment.network_id);
-    if (network == known_.networks.end() || attachment.ifindex == 0) continue;
-    if (!attachment.task_id.empty() && !known_.tasks.contains(attachment.task_id)) continue;
-    const uint32_t vni = network->second.vni();
-    const std::string bytes = codec::encode(record_of(attachment));
-    now[vni].insert(id);
-    if (published_bytes_[id] == bytes) continue;
-    if (auto done = gossip_->core().set(gossip_->now(), vni, id, bytes); !done)
-      log_error("announce endpoint " + id + ": " + done.error().message());
-    else
-      published_bytes_[id] = bytes;
-  }
-  for (auto& [vni, ids] : published_) {
-    for (const std::string& id : ids) {
-      if (now[vni].contains(id)) continue;
-      published_bytes_.erase(id);
-      if (auto done = gossip_->core().erase(gossip_->now(), vni, id); !done)
-        log_debug("withdraw endpoint " + id + ": " + done.error().message());
-    }
-    ids = std::move(now[vni]);
-  }
+// Has gossip something to say of it?
+bool Agent::is_announced(const Attachment& attachment, uint32_t& vni) const {
+  const auto network = known_.networks.find(attachment.network_id);
+  if (network == known_.networks.end() || attachment.ifindex == 0) return false;
+  if (!attachment.task_id.empty() && !known_.tasks.contains(attachment.task_id)) return false;
+  vni = network->second.vni();
+  return true;
+}
+
+// Says in gossip what this node has; only what changed travels. The caller flushes.
+void Agent::announce(const std::string& endpoint_id) {
+  const Attachment* attachment = attachments_->find(endpoint_id);
+  uint32_t vni = 0;
+  if (!attachment || !is_announced(*attachment, vni)) return withdraw(endpoint_id);
+  std::string record = codec::encode(record_of(*attachment));
+  const auto known = announced_.find(endpoint_id);
+  if (known != announced_.end() && known->second.vni == vni && known->second.record == record)
+    return;
+  if (known != announced_.end() && known->second.vni != vni) withdraw(endpoint_id);
+  if (auto done = gossip_->core().set(gossip_->now(), vni, endpoint_id, record); !done)
+    return log_error("announce endpoint " + endpoint_id + ": " + done.error().message());
+  announced_[endpoint_id] = {vni, std::move(record)};
+}
+
+void Agent::withdraw(const std::string& endpoint_id) {
+  const auto known = announced_.find(endpoint_id);
+  if (known == announced_.end()) return;
+  if (auto done = gossip_->core().erase(gossip_->now(), known->second.vni, endpoint_id); !done)
+    log_debug("withdraw endpoint " + endpoint_id + ": " + done.error().message());
+  announced_.erase(known);
+}
+
+// Services and names come with the assignment.
+void Agent::announce_changed_by(const api::Assignment& assignment) {
+  if (!gossip_) return;
+  if (assignment.full() || assignment.networks_size() > 0) return announce_all();
+  for (const api::Endpoint& endpoint : assignment.endpoints()) announce(endpoint.id());
+  for (const api::Task& task : assignment.tasks())
+    for (const api::TaskAttachment& in : task.attachments()) announce(in.endpoint_id());
   gossip_->flush();
 }
 
-void Agent::rebuild_names(const plan::NodeView& view) {
-  dns::ViewInput input;
-  for (const dns::NetworkInput& network : plan::plan_names(view))
-    input.networks.push_back(dns::NetworkNames::build(network));
-  input.known_names = known_.known_names;
-  for (const auto& [id, network] : known_.networks) {
-    input.known_networks.push_back(network.name());
-    for (const std::string& text : {network.subnet4(), network.subnet6()})
-      if (auto prefix = Prefix::parse(text)) input.known_subnets.push_back(*prefix);
-  }
-  input.serial = ++dns_serial_;
-  names_.put(std::make_shared<const dns::DnsView>(std::move(input)));
+void Agent::announce_all() {
+  std::vector<std::string> gone;
+  for (const auto& [id, announced] : announced_)
+    if (!attachments_->find(id)) gone.push_back(id);
+  for (const std::string& id : gone) withdraw(id);
+  for (const auto& [id, attachment] : attachments_->all()) announce(id);
+  gossip_->flush();
 }
 
 }  // namespace weft::node

@@ -1,55 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "node/attachments.h"
 
-#include <nlohmann/json.hpp>
+#include <optional>
 #include <set>
 
 #include "drivers/netns/netns.h"
-#include "io/files.h"
 
 namespace weft::node {
 
 namespace {
-
-using Json = nlohmann::json;
-
-std::string text(const Address& address) { return address.is_none() ? "" : address.to_string(); }
-
-Result<Address> address_from(const Json& json) {
-  const std::string value = json;
-  if (value.empty()) return Address();
-  return Address::parse(value);
-}
-
-Json to_json(const Attachment& a) {
-  return {{"endpoint_id", a.endpoint_id},
-          {"network_id", a.network_id},
-          {"task_id", a.task_id},
-          {"netns", a.netns},
-          {"interface", a.interface},
-          {"mac", a.mac.to_string()},
-          {"host_mac", a.host_mac.to_string()},
-          {"address4", text(a.address4)},
-          {"address6", text(a.address6)},
-          {"mtu_bytes", a.mtu_bytes},
-          {"local_id", a.local_id}};
-}
-
-Result<Attachment> from_json(const Json& json) {
-  Attachment a;
-  a.endpoint_id = json.at("endpoint_id");
-  a.network_id = json.at("network_id");
-  a.task_id = json.at("task_id");
-  a.netns = json.at("netns");
-  a.interface = json.at("interface");
-  a.mac = TRY(Mac::parse(json.at("mac").get<std::string>()));
-  a.host_mac = TRY(Mac::parse(json.at("host_mac").get<std::string>()));
-  a.address4 = TRY(address_from(json.at("address4")));
-  a.address6 = TRY(address_from(json.at("address6")));
-  a.mtu_bytes = json.at("mtu_bytes");
-  a.local_id = json.at("local_id");
-  return a;
-}
 
 // Locally administered, and never that of a container (02:42...): 02:57 + the endpoint's number.
 Mac host_mac_of(uint32_t local_id) {
@@ -60,8 +19,12 @@ Mac host_mac_of(uint32_t local_id) {
 }  // namespace
 
 Result<Attachments> Attachments::open(int node_netns, std::string file) {
-  Attachments out(node_netns, std::move(file), TRY(link::Links::open(node_netns)));
-  TRY(out.load());
+  AttachmentLog::Contents contents;
+  AttachmentLog log = TRY(AttachmentLog::open(std::move(file), contents));
+  Attachments out(node_netns, std::move(log), TRY(link::Links::open(node_netns)));
+  out.all_ = std::move(contents.all);
+  out.next_local_id_ = contents.next_local_id;
+  for (const auto& [id, attachment] : out.all_) out.by_netns_[attachment.netns].insert(id);
   return out;
 }
 
@@ -70,47 +33,34 @@ const Attachment* Attachments::find(const std::string& endpoint_id) const {
   return found == all_.end() ? nullptr : &found->second;
 }
 
-Result<> Attachments::load() {
-  auto content = io::read_file(file_);
-  if (!content) {
-    if (content.error().code() == ErrorCode::not_found) return Ok;
-    return std::move(content).error();
-  }
-  try {
-    const Json json = Json::parse(*content);
-    next_local_id_ = json.at("next_local_id");
-    for (const Json& one : json.at("attachments")) {
-      Attachment a = TRY_IN(file_, from_json(one));
-      all_[a.endpoint_id] = std::move(a);
-    }
-  } catch (const Json::exception&) {
-    return Error(file_ + " is damaged: remove it, and attach its containers again");
-  }
-  return Ok;
+const std::set<std::string>& Attachments::in_netns(const std::string& netns) const {
+  static const std::set<std::string> none;
+  const auto found = by_netns_.find(netns);
+  return found == by_netns_.end() ? none : found->second;
 }
 
-Result<> Attachments::save() const {
-  Json json = {{"next_local_id", next_local_id_}, {"attachments", Json::array()}};
-  for (const auto& [id, attachment] : all_) json["attachments"].push_back(to_json(attachment));
-  return io::write_file_atomically(file_, json.dump(1) + "\n", 0600);
+void Attachments::forget(const std::string& endpoint_id) {
+  const auto found = all_.find(endpoint_id);
+  if (found == all_.end()) return;
+  const auto ids = by_netns_.find(found->second.netns);
+  ids->second.erase(endpoint_id);
+  if (ids->second.empty()) by_netns_.erase(ids);
+  links_of_.erase(found->second.ifindex);
+  all_.erase(found);
 }
 
 Result<Attachment> Attachments::attach(Attachment wanted, const AttachmentNetwork& network) {
-  if (const Attachment* known = find(wanted.endpoint_id)) {
-    wanted.local_id = known->local_id;
-  } else {
-    wanted.local_id = next_local_id_++;
-  }
+  const Attachment* known = find(wanted.endpoint_id);
+  const std::optional<Attachment> before = known ? std::optional(*known) : std::nullopt;
+  wanted.local_id = before ? before->local_id : next_local_id_++;
   wanted.host_mac = host_mac_of(wanted.local_id);
   wanted.ifindex = 0;
-  const auto before = all_;
-  all_[wanted.endpoint_id] = wanted;
-  if (auto saved = save(); !saved) {
-    all_ = before;
-    return std::move(saved).error();
-  }
-  link::EndpointSpec spec;
   const Fd netns = TRY(netns::open_netns(wanted.netns));
+  TRY(log_.note_attached(wanted, all_));
+  forget(wanted.endpoint_id);
+  all_[wanted.endpoint_id] = wanted;
+  by_netns_[wanted.netns].insert(wanted.endpoint_id);
+  link::EndpointSpec spec;
   spec.endpoint_id = wanted.endpoint_id;
   spec.netns = netns.get();
   spec.interface = wanted.interface;
@@ -126,11 +76,19 @@ Result<Attachment> Attachments::attach(Attachment wanted, const AttachmentNetwor
   spec.default_route = network.default_route;
   auto links = link::ensure_endpoint(links_, node_netns_, spec);
   if (!links) {
-    all_ = before;
-    if (auto saved = save(); !saved) return std::move(saved).error();
+    forget(wanted.endpoint_id);
+    if (before) {
+      all_[wanted.endpoint_id] = *before;
+      by_netns_[before->netns].insert(wanted.endpoint_id);
+      links_of_.insert(before->ifindex);
+      TRY(log_.note_attached(*before, all_));
+    } else {
+      TRY(log_.note_detached(wanted.endpoint_id, all_));
+    }
     return std::move(links).error();
   }
   all_[wanted.endpoint_id].ifindex = links->host.index;
+  links_of_.insert(links->host.index);
   return all_[wanted.endpoint_id];
 }
 
@@ -140,8 +98,9 @@ Result<> Attachments::detach(const std::string& endpoint_id) {
   // The container may have gone, and its end of the link with it.
   auto netns = netns::open_netns(known->netns);
   TRY(link::remove_endpoint(links_, endpoint_id, netns ? netns->get() : -1));
-  all_.erase(endpoint_id);
-  return save();
+  const std::string id = endpoint_id;  // the caller's may be part of what is forgotten
+  forget(id);
+  return log_.note_detached(id, all_);
 }
 
 Result<std::vector<std::string>> Attachments::adopt() {
@@ -149,21 +108,22 @@ Result<std::vector<std::string>> Attachments::adopt() {
   std::set<std::string> wanted = {std::string(link::node_link_name),
                                   std::string(link::node_link_host_name),
                                   std::string(link::vxlan_link_name)};
-  for (auto it = all_.begin(); it != all_.end();) {
-    const std::string name = link::host_link_name(it->first);
+  for (auto& [id, attachment] : all_) {
+    const std::string name = link::host_link_name(id);
     const auto found = TRY(links_.find(name));
-    if (found && netns::open_netns(it->second.netns)) {
-      it->second.ifindex = found->index;
+    if (found && netns::open_netns(attachment.netns)) {
+      links_of_.erase(attachment.ifindex);
+      attachment.ifindex = found->index;
+      links_of_.insert(found->index);
       wanted.insert(name);
-      ++it;
     } else {
-      gone.push_back(it->first);
-      it = all_.erase(it);
+      gone.push_back(id);
     }
   }
+  for (const std::string& id : gone) forget(id);
   for (const std::string& name : TRY(link::leftover_links(links_, wanted)))
     TRY(links_.remove(name));
-  TRY(save());
+  for (const std::string& id : gone) TRY(log_.note_detached(id, all_));
   return gone;
 }
 

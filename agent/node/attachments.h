@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <map>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -10,23 +11,9 @@
 #include "base/mac.h"
 #include "base/result.h"
 #include "drivers/link/endpoint.h"
+#include "node/attachment_log.h"
 
 namespace weft::node {
-
-// An endpoint of this node: a link between the node and a container's namespace.
-struct Attachment {
-  std::string endpoint_id;
-  std::string network_id;
-  std::string task_id;    // empty: attached by hand
-  std::string netns;      // path of the namespace; survives a restart of the agent
-  std::string interface;  // inside: "eth0"
-  Mac mac;
-  Mac host_mac;
-  Address address4, address6;
-  uint32_t mtu_bytes = 0;
-  uint32_t local_id = 0;  // weft_port.id: part of the keys of tracked flows, so it never changes
-  uint32_t ifindex = 0;   // host side; 0 while the links are not there
-};
 
 // What an attachment is made of besides its identity.
 struct AttachmentNetwork {
@@ -44,6 +31,10 @@ class Attachments {
 
   const std::map<std::string, Attachment>& all() const { return all_; }
   const Attachment* find(const std::string& endpoint_id) const;
+  // Ids of the endpoints in a namespace, by its path.
+  const std::set<std::string>& in_netns(const std::string& netns) const;
+  // Is it the host side of an attachment's link?
+  bool has_link(uint32_t ifindex) const { return links_of_.contains(ifindex); }
 
   // Idempotent. Remembers first, so that a kill between the two steps leaves nothing unknown.
   Result<Attachment> attach(Attachment wanted, const AttachmentNetwork& network);
@@ -55,18 +46,17 @@ class Attachments {
   Result<> clear();
 
  private:
-  Attachments(int node_netns, std::string file, link::Links links)
-      : node_netns_(node_netns), file_(std::move(file)), links_(std::move(links)) {}
-  Result<> load();
-  Result<> save() const;
+  Attachments(int node_netns, AttachmentLog log, link::Links links)
+      : node_netns_(node_netns), log_(std::move(log)), links_(std::move(links)) {}
+  void forget(const std::string& endpoint_id);
 
   int node_netns_;
-  std::string file_;
+  AttachmentLog log_;
   link::Links links_;
   std::map<std::string, Attachment> all_;
-  // 0 is nobody, 1 the node's own endpoint. Never used twice: flows of a removed endpoint may
-  // linger.
-  uint32_t next_local_id_ = 2;
+  std::map<std::string, std::set<std::string>> by_netns_;
+  std::set<uint32_t> links_of_;  // ifindices
+  uint32_t next_local_id_ = 0;
 };
 
 }  // namespace weft::node

@@ -138,14 +138,15 @@ void ClusterView::on_event(const cluster::Event& event) {
         undecodable_++;
         break;
       }
-      endpoints_[{event.scope, owner, event.key}] =
-          KnownEndpoint{event.key, owner, std::move(*record)};
+      const std::string_view kept = *owners_.insert(owner).first;
+      const auto [at, is_new] = endpoints_.try_emplace({event.scope, kept, event.key});
+      at->second = {std::get<2>(at->first), kept, std::move(*record)};
       break;
     }
     case Kind::record_hidden:  // its owner is dead: the plan knows what that means
       break;
     case Kind::record_erased:
-      endpoints_.erase({event.scope, owner, event.key});
+      endpoints_.erase(Endpoints::key_type(event.scope, owner, event.key));
       break;
     case Kind::member_metadata:
     case Kind::scope_entered:

@@ -2,7 +2,9 @@
 #pragma once
 
 #include <map>
+#include <set>
 #include <string>
+#include <string_view>
 #include <tuple>
 #include <vector>
 
@@ -15,9 +17,10 @@
 
 namespace weft::node {
 
+// There may be very many: ids are kept once.
 struct KnownEndpoint {
-  std::string id;
-  std::string node_id;
+  std::string_view id;       // of its key
+  std::string_view node_id;  // of the view's owners
   codec::EndpointRecord record;
 };
 
@@ -33,12 +36,16 @@ struct Surroundings {
 // What gossip says, kept decoded: who is alive, which endpoints there are.
 class ClusterView {
  public:
+  ClusterView() = default;
+  ClusterView(ClusterView&&) = default;
+  ClusterView& operator=(ClusterView&&) = default;
+
   // A record that does not decode is dropped and counted.
   void on_event(const cluster::Event& event);
   uint64_t undecodable() const { return undecodable_; }
 
   // By (VNI, owner, key).
-  using Endpoints = std::map<std::tuple<uint32_t, std::string, std::string>, KnownEndpoint>;
+  using Endpoints = std::map<std::tuple<uint32_t, std::string_view, std::string>, KnownEndpoint>;
   const Endpoints& endpoints() const { return endpoints_; }
   plan::MemberState member_state(const std::string& node_id) const;
 
@@ -47,6 +54,7 @@ class ClusterView {
                        const std::map<std::string, Attachment>& attachments) const;
 
  private:
+  std::set<std::string> owners_;  // every one that was heard of
   Endpoints endpoints_;
   std::map<std::string, cluster::MemberState> members_;
   uint64_t undecodable_ = 0;

@@ -156,9 +156,10 @@ api::LbList list_services(const Kernel& kernel, const plan::DesiredState& desire
         one.set_share(double(slots->second) / service.slots());
       const auto endpoint = endpoints.find(backend.id);
       if (endpoint == endpoints.end()) continue;
-      one.set_endpoint_id(endpoint->second->id);
+      one.set_endpoint_id(std::string(endpoint->second->id));
       one.set_task(endpoint->second->record.name);
-      if (const auto node = known.nodes.find(endpoint->second->node_id); node != known.nodes.end())
+      if (const auto node = known.nodes.find(std::string(endpoint->second->node_id));
+          node != known.nodes.end())
         one.set_node(node->second.name());
       const codec::EndpointRecord& record = endpoint->second->record;
       if (!record.address4.is_none()) one.set_address4(record.address4.to_string());

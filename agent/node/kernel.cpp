@@ -186,6 +186,7 @@ Result<Instant> Kernel::apply(const plan::DesiredState& desired, Instant now) {
     TRY(data_path_->maps().apply(operation));
     held_.note(operation);
   }
+  if (!difference.operations.empty()) held_.forget_unused_slots();
   memory_ = std::move(difference.memory);
   diff_problems_ = std::move(difference.problems);
   sync_ports(desired);

@@ -201,18 +201,23 @@ void Tasks::process_events() {
 }
 
 void Tasks::changed(const std::string& task_id) {
-  if (!tasks_.contains(task_id)) return;
+  const auto found = tasks_.find(task_id);
+  if (found == tasks_.end()) return;
+  Task& task = found->second;
   api::TaskStatus now = status(task_id);
   const int64_t at = now.at_ms();
   now.set_at_ms(0);
   const std::string text = now.SerializeAsString();
-  if (tasks_[task_id].reported != text) {
-    tasks_[task_id].reported = text;
+  // on_change_ leads to run() or shut_down(), and so back here: it must come to rest.
+  const Seen seen{text, endpoint_state(task_id), ended(task_id)};
+  if (task.seen == seen) return;
+  if (!task.seen || task.seen->status != text) {
     now.set_at_ms(at);
     api::TaskStatusReport report;
     *report.add_tasks() = now;
     report_(report);
   }
+  task.seen = seen;
   // Not from within: the agent may remove the task.
   loop_.post([this, task_id] { on_change_(task_id); });
 }

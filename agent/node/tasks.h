@@ -4,6 +4,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <set>
 #include <string>
 
@@ -54,6 +55,12 @@ class Tasks {
   void process_events();
   void changed(const std::string& task_id);
 
+  struct Seen {
+    std::string status;
+    codec::EndpointState endpoint{};
+    bool ended = false;
+    bool operator==(const Seen&) const = default;
+  };
   struct Task {
     bool draining = false;
     bool stopped = false;  // SIGTERM was sent, or there was nothing to stop
@@ -61,7 +68,7 @@ class Tasks {
     uint32_t stop_grace_ms = 10'000;
     io::Timer withdraw;
     std::unique_ptr<HealthCheck> health;
-    std::string reported;  // last report, to report changes only
+    std::optional<Seen> seen;  // what was reported last, to report changes only
   };
 
   io::Loop& loop_;

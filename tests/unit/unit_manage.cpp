@@ -249,34 +249,67 @@ TEST_CASE("endpoints get addresses on attachable networks, idempotent by id") {
   CHECK(c.owned_leases() == owned - 1);
 }
 
-TEST_CASE("a difference of assignments turns the one into the other") {
+TEST_CASE("a node is told everything once, and after that what changed") {
   Cluster c(3);
   REQUIRE(c.network("web"));
   REQUIRE(c.network("other"));
   const std::string n2 = Cluster::node_id(2);
-  const api::Assignment before = assignment_for(n2, c.state);
-  CHECK(before.full());
-  CHECK(before.nodes_size() == 3);
-  CHECK(before.networks_size() == 1);  // ingress
-  CHECK(before.gossip_epoch() == 1);
-  CHECK(std::find(before.known_names().begin(), before.known_names().end(), "other") !=
-        before.known_names().end());
+  Told told;
+  const api::Assignment first = Assigner(c.state).for_node(n2, told, {});
+  CHECK(first.full());
+  CHECK(first.nodes_size() == 3);
+  CHECK(first.networks_size() == 1);  // ingress
+  CHECK(first.gossip_epoch() == 1);
+  CHECK(std::find(first.known_names().begin(), first.known_names().end(), "other") !=
+        first.known_names().end());
+  const Told at_first = told;
+  const ClusterState before = c.state;
   REQUIRE(c.service(Cluster::spec("api", 3, "web")));
-  const api::Assignment after = assignment_for(n2, c.state);
-  CHECK(after.tasks_size() == 1);
-  CHECK(after.networks_size() == 2);
-  CHECK(after.services_size() == 1);
-  const api::Assignment change = diff(before, after);
+  const api::Assignment change = Assigner(c.state).for_node(n2, told, {});
   CHECK(!change.full());
   CHECK(change.nodes_size() == 0);
   CHECK(change.networks_size() == 1);
+  CHECK(change.services_size() == 1);
   CHECK(change.tasks_size() == 1);
-  const api::Assignment back = diff(after, before);
+  CHECK(change.gossip_keys_size() == 0);
+  CHECK(is_empty(Assigner(c.state).for_node(n2, told, {})));
+  const Changed renamed = {{"node", Cluster::node_id(3)}, {"lease", "x"}};
+  const api::Assignment node = Assigner(c.state).for_node(n2, told, renamed);
+  CHECK(node.nodes_size() == 1);
+  CHECK(node.services_size() == 0);
+  const api::Assignment back = Assigner(before).for_node(n2, told, {});
   CHECK(back.removed_tasks_size() == 1);
   CHECK(back.removed_networks_size() == 1);
   CHECK(back.removed_services_size() == 1);
-  CHECK(is_empty(diff(after, after)));
+  CHECK(told.services == at_first.services);
   CHECK(!assignment_for("nobody", c.state).full());
+}
+
+TEST_CASE("an endpoint in a network that its node knows is told without a look at anything else") {
+  Cluster c(3);
+  const auto network = c.network("web");
+  REQUIRE(network);
+  const std::string n2 = Cluster::node_id(2), id = "cafe0123";
+  api::Endpoint endpoint;
+  endpoint.set_id(id);
+  endpoint.set_node_id(n2);
+  endpoint.set_network_id(network->id());
+  c.state.endpoints[id] = endpoint;
+  Told told;
+  Assigner(c.state).for_node(n2, told, {});
+  const Changed changed = {{"endpoint", id}};
+  const auto message = endpoints_made(c.state, n2, told, changed);
+  REQUIRE(message.has_value());
+  CHECK(message->endpoints_size() == 1);
+  CHECK(concerns(c.state, n2, told, "endpoint", id));
+  CHECK(!concerns(c.state, Cluster::node_id(3), Told(), "endpoint", id));
+  CHECK(!concerns(c.state, n2, told, "lease", network->id() + "/10.0.0.2"));
+  c.state.endpoints.erase(id);
+  CHECK(concerns(c.state, n2, told, "endpoint", id));
+  CHECK(!endpoints_made(c.state, n2, told, changed).has_value());
+  Told nothing;
+  c.state.endpoints[id] = endpoint;
+  CHECK(!endpoints_made(c.state, n2, nothing, changed).has_value());
 }
 
 TEST_CASE("state survives the store's form, and a damaged object is refused") {

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <map>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -17,8 +18,9 @@ namespace weft::diff {
 // moving bits last for one more drain time.
 struct Memory {
   struct Built {
-    uint64_t signature = 0;          // of the backends the table was built from
-    std::vector<uint32_t> moved_at;  // lb::Table::moved_at
+    uint64_t signature = 0;  // of the backends the table was built from
+    // lb::Table::moved_at; null if nothing moves. Shared by one diff after the other.
+    std::shared_ptr<const std::vector<uint32_t>> moved_at;
     Instant expiry = Instant::never();
   };
   std::map<uint64_t, Built> services;  // by weft_service.id

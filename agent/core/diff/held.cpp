@@ -95,7 +95,9 @@ void Held::note(const Operation& op) {
     case MapId::services:
       return note_sparse(services, op, [](const weft_service& s) { return s.id != 0; });
     case MapId::service_slots:
-      return note_array(slots_, op);
+      return for_elements<weft_slots>(op, [&](uint32_t index, const weft_slots& value) {
+        slot_pages_[index / page_elements][index % page_elements] = value;
+      });
     case MapId::backends:
       return note_array(backends_, op);
     case MapId::published:
@@ -111,8 +113,9 @@ const weft_backend& Held::backend(uint32_t index) const {
 }
 
 weft_slot_pair Held::slot(uint32_t index) const {
-  if (index / 2 >= slots_.size()) return {.primary = WEFT_SLOT_NONE, .secondary = WEFT_SLOT_NONE};
-  return slots_[index / 2].pair[index & 1];
+  const auto page = slot_pages_.find(index / 2 / page_elements);
+  if (page == slot_pages_.end()) return {.primary = WEFT_SLOT_NONE, .secondary = WEFT_SLOT_NONE};
+  return page->second[index / 2 % page_elements].pair[index & 1];
 }
 
 std::vector<Range> Held::backends_in_use() const {
@@ -133,6 +136,16 @@ std::vector<Range> Held::slot_elements_in_use() const {
   }
   std::sort(out.begin(), out.end());
   return out;
+}
+
+void Held::forget_unused_slots() {
+  std::map<uint32_t, Page> used;
+  for (const Range& range : slot_elements_in_use()) {
+    const uint32_t last = (range.first + range.count - 1) / page_elements;
+    for (uint32_t number = range.first / page_elements; number <= last; ++number)
+      if (auto page = slot_pages_.extract(number)) used.insert(std::move(page));
+  }
+  slot_pages_ = std::move(used);
 }
 
 Range slots_of(const weft_service& service) {

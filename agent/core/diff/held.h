@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <array>
 #include <map>
 #include <vector>
 
@@ -46,9 +47,16 @@ class Held {
   std::vector<Range> backends_in_use() const;
   std::vector<Range> slot_elements_in_use() const;
 
+  // Frees what no service refers to: the tables that were switched away from.
+  void forget_unused_slots();
+
  private:
-  std::vector<weft_backend> backends_;  // up to the highest index noted
-  std::vector<weft_slots> slots_;
+  // The kernel's array has 16 MB, of which a node with few services uses little, and scattered.
+  static constexpr uint32_t page_elements = 512;
+  using Page = std::array<weft_slots, page_elements>;
+
+  std::vector<weft_backend> backends_;   // up to the highest index noted
+  std::map<uint32_t, Page> slot_pages_;  // by first element / page_elements
 };
 
 // The slots of a service, in slots; count 0 if it has none (or the value makes no sense).

@@ -166,7 +166,8 @@ lb::Table Placement::held_table(const Work& work, const Memory::Built* known) co
                       .secondary = pair.secondary,
                       .moving = (pair.primary & WEFT_SLOT_MOVING) != 0};
   }
-  if (known != nullptr && known->moved_at.size() == slots.count) table.moved_at = known->moved_at;
+  if (known != nullptr && known->moved_at && known->moved_at->size() == slots.count)
+    table.moved_at = *known->moved_at;
   return table;
 }
 
@@ -203,7 +204,10 @@ bool Placement::place_table(Work& work) {
   }
   const Instant expiry = lb::next_expiry(work.table, drain_);
   deadline = std::min(deadline, expiry);
-  built.services[work.service->id] = {signature, work.table.moved_at, expiry};
+  Memory::Built& memory = built.services[work.service->id];
+  memory = {signature, nullptr, expiry};
+  if (!work.table.moved_at.empty())
+    memory.moved_at = std::make_shared<const std::vector<uint32_t>>(work.table.moved_at);
   return true;
 }
 

@@ -17,6 +17,7 @@ struct Asker {
   // forwarded: the container's resolver has tried its search domains already.
   int ndots = 0;
   bool internal_only = false;  // attached to internal networks alone: nothing is forwarded
+  bool operator==(const Asker&) const = default;
 };
 
 enum class Transport { udp, tcp };

@@ -17,6 +17,15 @@ std::string Draft::new_id() {
   }
 }
 
+bool Draft::only_endpoints_changed() const {
+  const size_t all =
+      std::apply([](const auto&... changes) { return (changes.size() + ...); }, changes_);
+  const size_t of_endpoints = changed<api::Endpoint>().size() +
+                              changed<api::AddressLease>().size() +
+                              changed<api::AddressCursor>().size();
+  return all > 0 && all == of_endpoints;
+}
+
 // Objects that were put back as they were are left out.
 Transaction Draft::finish(std::string operation_id, std::string result) const {
   Transaction transaction{std::move(operation_id), std::move(result), {}};

@@ -73,6 +73,9 @@ class Draft {
     return *found;
   }
 
+  // Something changed, and nothing but endpoints and their addresses.
+  bool only_endpoints_changed() const;
+
   // A fresh id of 16 hex digits that no object has.
   std::string new_id();
 

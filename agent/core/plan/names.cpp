@@ -73,10 +73,13 @@ dns::EndpointInput endpoint_input(const VisibleEndpoint& e, const Service* servi
 
 }  // namespace
 
-std::vector<dns::NetworkInput> plan_names(const NodeView& view) {
+Names plan_names(const NodeView& view, const std::function<bool(std::string_view id)>& wanted) {
   const Context context(view);
+  Names out;
   std::map<std::string_view, dns::NetworkInput> networks;
   for (const Network* n : context.present()) {
+    out.present.emplace_back(n->id);
+    if (!wanted(n->id)) continue;
     dns::NetworkInput& input = networks[n->id];
     input.id = n->id;
     input.name = n->name;
@@ -93,13 +96,19 @@ std::vector<dns::NetworkInput> plan_names(const NodeView& view) {
     }
   }
   for (const VisibleEndpoint& e : context.endpoints()) {
+    const auto network = networks.find(e.network->id);
+    if (network == networks.end()) continue;
     const auto service = services.find(e.record->service_id);
-    networks[e.network->id].endpoints.push_back(
+    network->second.endpoints.push_back(
         endpoint_input(e, service == services.end() ? nullptr : service->second));
   }
-  std::vector<dns::NetworkInput> out;
-  for (auto& [id, input] : networks) out.push_back(std::move(input));
+  std::sort(out.present.begin(), out.present.end());
+  for (auto& [id, input] : networks) out.networks.push_back(std::move(input));
   return out;
+}
+
+std::vector<dns::NetworkInput> plan_names(const NodeView& view) {
+  return plan_names(view, [](std::string_view) { return true; }).networks;
 }
 
 }  // namespace weft::plan

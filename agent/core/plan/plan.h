@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <functional>
+#include <string>
+#include <string_view>
 #include <vector>
 
 #include "core/dns/view.h"
@@ -22,7 +25,13 @@ namespace weft::plan {
 //    smaller id. Among VIPs and published ports the smaller service id.
 DesiredState plan(const NodeView& view);
 
-// The names of the networks present on this node, sorted, for dns::NetworkNames::build.
+// The names of the networks present on this node, for dns::NetworkNames::build.
+struct Names {
+  std::vector<std::string> present;         // ids, sorted
+  std::vector<dns::NetworkInput> networks;  // the wanted ones of them, sorted by id
+};
+Names plan_names(const NodeView& view, const std::function<bool(std::string_view id)>& wanted);
+// Of all of them.
 std::vector<dns::NetworkInput> plan_names(const NodeView& view);
 
 }  // namespace weft::plan

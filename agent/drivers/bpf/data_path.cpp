@@ -5,6 +5,8 @@
 #include <bpf/btf.h>
 #include <bpf/libbpf.h>
 #include <fcntl.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cstdio>
@@ -107,6 +109,14 @@ Result<> set_config(bpf_object* object, const weft_config& config) {
   return Ok;
 }
 
+// The file's image has been read and will not be again: it need not stay in memory.
+void release_pages(const void* bytes, size_t size) {
+  const uintptr_t page = uintptr_t(sysconf(_SC_PAGESIZE));
+  const uintptr_t begin = (uintptr_t(bytes) + page - 1) / page * page;
+  const uintptr_t end = (uintptr_t(bytes) + size) / page * page;
+  if (begin < end) madvise(reinterpret_cast<void*>(begin), end - begin, MADV_DONTNEED);
+}
+
 // Programs without which containers still talk to each other.
 bool is_optional(uint32_t type) {
   return type == BPF_PROG_TYPE_XDP || type == BPF_PROG_TYPE_CGROUP_SOCK_ADDR ||
@@ -200,12 +210,14 @@ Result<> DataPath::load_object(std::string_view name, ByteView elf, const LoadOp
     return Ok;
   }
   TRY(keep_maps(object.get(), options.bpffs));
+  // The object itself, with all its instructions and types, is not needed again.
   bpf_object__for_each_program(program, object.get()) {
-    programs_.push_back({bpf_program__name(program), bpf_program__fd(program),
-                         uint32_t(bpf_program__type(program)),
+    Fd fd(fcntl(bpf_program__fd(program), F_DUPFD_CLOEXEC, 3));
+    if (!fd) return errno_error("cannot keep program " + std::string(bpf_program__name(program)));
+    programs_.push_back({bpf_program__name(program), fd.get(), uint32_t(bpf_program__type(program)),
                          uint32_t(bpf_program__expected_attach_type(program))});
+    program_fds_.push_back(std::move(fd));
   }
-  objects_.push_back(std::move(object));
   return Ok;
 }
 
@@ -222,6 +234,7 @@ Result<DataPath> DataPath::load(const LoadOptions& options) {
     auto loaded =
         data_path.load_object(name, ByteView(static_cast<const uint8_t*>(bytes), size), options);
     if (!loaded) return std::move(loaded).error().in("load " + name);
+    release_pages(bytes, size);
   }
   return data_path;
 }

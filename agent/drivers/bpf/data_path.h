@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "base/bytes.h"
+#include "base/fd.h"
 #include "base/result.h"
 #include "drivers/bpf/map_store.h"
 #include "weft/abi/types.h"
@@ -56,8 +57,8 @@ class DataPath {
 
   Maps maps_;
   Maps outgrown_;  // arrays of another length, to be copied into their successors
-  std::vector<std::unique_ptr<bpf_object, FreeObject>> objects_;
   std::vector<Program> programs_;
+  std::vector<Fd> program_fds_;
   std::vector<std::string> warnings_;
 };
 

@@ -162,13 +162,13 @@ Result<> NetlinkSocket::send(NetlinkMessage& message, uint16_t flags) {
 }
 
 Result<> NetlinkSocket::receive(bool dump, const NetlinkHandler& handler) {
-  Bytes buffer(64 * 1024);
+  buffer_.resize(64 * 1024);
   bool interrupted = false;
   for (;;) {
-    const ssize_t size = recv(socket_.get(), buffer.data(), buffer.size(), 0);
+    const ssize_t size = recv(socket_.get(), buffer_.data(), buffer_.size(), 0);
     if (size < 0 && errno == EINTR) continue;
     if (size < 0) return errno_error("netlink: no answer");
-    ByteView rest(buffer.data(), size_t(size));
+    ByteView rest(buffer_.data(), size_t(size));
     while (rest.size() >= sizeof(nlmsghdr)) {
       nlmsghdr header;
       std::memcpy(&header, rest.data(), sizeof header);

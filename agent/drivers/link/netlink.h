@@ -120,6 +120,7 @@ class NetlinkSocket {
 
   Fd socket_;
   uint32_t sequence_ = 0;
+  Bytes buffer_;  // of receive()
 };
 
 }  // namespace weft::link

@@ -37,7 +37,8 @@ Result<Fd> make_named_netns(const std::string& path);
 // Unmounts and deletes what make_named_netns made. A missing file is fine.
 Result<> remove_named_netns(const std::string& path);
 
-// Runs the function on a short-lived thread inside the namespace and waits for it.
+// Runs the function inside the namespace, on the calling thread, which comes back whatever
+// happens.
 Result<> run_in_netns(int netns, const std::function<Result<>()>& function);
 
 // The same for a function that returns a Result with a value.
