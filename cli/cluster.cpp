@@ -98,8 +98,8 @@ Result<int> restore(const Context& context) {
 }
 
 Result<int> recover(const Context& context) {
-  const Json cluster = TRY(
-      context.client.post("/v1/cluster/recover", {{"force", context.arguments.has("force")}}));
+  const Json cluster =
+      TRY(context.client.post("/v1/cluster/recover", {{"force", context.arguments.has("force")}}));
   if (context.json) return print_json(cluster), 0;
   if (!context.quiet)
     print_line("This node leads the cluster alone; the other managers join it anew.");

@@ -174,6 +174,7 @@ class Agent {
   std::vector<Waiting> waiting_;
   io::Watch monitor_watch_;
   io::Timer plan_timer_, names_timer_, save_timer_, retry_timer_, waiting_timer_, role_timer_;
+  Duration save_rest_{};
 };
 
 }  // namespace weft::node

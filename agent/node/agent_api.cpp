@@ -319,9 +319,8 @@ void Agent::leave_by_request(const api::ClusterLeaveRequest& request, Reply repl
   for (const auto& [id, node] : known_.nodes)
     others_manage |= id != identity_->node_id && node.role() == api::MANAGER;
   if (manager && others_manage && !request.force())
-    return reply(Error(ErrorCode::conflict,
-                       "this node is a manager: `weft node demote " + known_.self.name() +
-                           "` first, or use --force"));
+    return reply(Error(ErrorCode::conflict, "this node is a manager: `weft node demote " +
+                                                known_.self.name() + "` first, or use --force"));
   const auto leave_now = [this, reply] {
     auto left = leave_cluster();
     if (!left) return reply(std::move(left).error());
@@ -374,9 +373,9 @@ api::ClusterStatus Agent::cluster_status() const {
   out.set_node_name(config_.name);
   out.set_role(identity_->role == "manager" ? api::MANAGER : api::WORKER);
   for (const std::string& manager : identity_->managers) out.add_managers(manager);
-  out.set_leader(manager_            ? manager_->leader()
-                 : session_          ? session_->connected_to()
-                                     : std::string());
+  out.set_leader(manager_   ? manager_->leader()
+                 : session_ ? session_->connected_to()
+                            : std::string());
   const bool connected = session_ && session_->connected();
   out.set_state(!kernel_ ? "joining" : connected ? "ready" : "no manager");
   out.set_message(connected ? last_failure_ : session_problem_);

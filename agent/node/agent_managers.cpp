@@ -119,36 +119,35 @@ void Agent::join_store() {
   role_busy_ = true;
   api::PrepareManagerRequest request;
   request.set_manager_port(config_.manager_port);
-  session_->call(
-      "PrepareManager", request.SerializeAsString(), [this](Result<std::string> answer) {
-        if (!identity_ || !manager_) return;
-        api::PrepareManagerReply place;
-        if (!answer) return added_to_store(&answer.error());
-        if (!place.ParseFromString(*answer)) {
-          const Error damaged("the manager's answer is damaged");
-          return added_to_store(&damaged);
-        }
-        const auto add = [this, place](Result<> joined) {
-          if (!identity_ || !manager_ || !session_) return;
-          if (!joined) return added_to_store(&joined.error());
-          api::AddManagerRequest add;
-          add.set_member_id(place.member_id());
-          session_->call("AddManager", add.SerializeAsString(), [this](Result<std::string> added) {
-            if (!identity_) return;
-            if (!added) return added_to_store(&added.error());
-            if (!in_store_) log_info("this node is a manager");
-            in_store_ = true;
-            added_to_store(nullptr);
-          });
-        };
-        const StoreMember wanted{place.member_id(), place.generation()};
-        const auto member = manager_->member();
-        if (member && member->id == wanted.id && member->generation == wanted.generation)
-          return add(Ok);
-        manager_->join(wanted, [this, add](Result<> joined) {
-          loop_.post([add, joined = std::move(joined)] { add(joined); });
-        });
+  session_->call("PrepareManager", request.SerializeAsString(), [this](Result<std::string> answer) {
+    if (!identity_ || !manager_) return;
+    api::PrepareManagerReply place;
+    if (!answer) return added_to_store(&answer.error());
+    if (!place.ParseFromString(*answer)) {
+      const Error damaged("the manager's answer is damaged");
+      return added_to_store(&damaged);
+    }
+    const auto add = [this, place](Result<> joined) {
+      if (!identity_ || !manager_ || !session_) return;
+      if (!joined) return added_to_store(&joined.error());
+      api::AddManagerRequest add;
+      add.set_member_id(place.member_id());
+      session_->call("AddManager", add.SerializeAsString(), [this](Result<std::string> added) {
+        if (!identity_) return;
+        if (!added) return added_to_store(&added.error());
+        if (!in_store_) log_info("this node is a manager");
+        in_store_ = true;
+        added_to_store(nullptr);
       });
+    };
+    const StoreMember wanted{place.member_id(), place.generation()};
+    const auto member = manager_->member();
+    if (member && member->id == wanted.id && member->generation == wanted.generation)
+      return add(Ok);
+    manager_->join(wanted, [this, add](Result<> joined) {
+      loop_.post([add, joined = std::move(joined)] { add(joined); });
+    });
+  });
 }
 
 // The step is done, or is tried again.

@@ -51,13 +51,13 @@ Result<Identity> IdentityStore::load() const {
 
 Result<> IdentityStore::save(const Identity& identity) const {
   const Json json = {{"node_id", identity.node_id},
-               {"cluster_id", identity.cluster_id},
-               {"role", identity.role},
-               {"advertise_address", identity.advertise_address},
-               {"managers", identity.managers},
-               {"ca", identity.ca_pem},
-               {"certificate", identity.certificate_pem},
-               {"key", identity.key_pem}};
+                     {"cluster_id", identity.cluster_id},
+                     {"role", identity.role},
+                     {"advertise_address", identity.advertise_address},
+                     {"managers", identity.managers},
+                     {"ca", identity.ca_pem},
+                     {"certificate", identity.certificate_pem},
+                     {"key", identity.key_pem}};
   return io::write_file_atomically(folder_ + identity_file, json.dump(2) + "\n", 0600);
 }
 

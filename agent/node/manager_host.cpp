@@ -80,9 +80,9 @@ Result<std::unique_ptr<ManagerHost>> ManagerHost::init(const Config& config, Ide
                                                        const api::JoinRequest& self,
                                                        api::ClusterInitReply& reply) {
   if (has_store(config))
-    return Error(ErrorCode::conflict,
-                 store_folder(config) +
-                     " holds a cluster already: `weft cluster leave --force` removes it");
+    return Error(
+        ErrorCode::conflict,
+        store_folder(config) + " holds a cluster already: `weft cluster leave --force` removes it");
   identity.certificate_pem =
       TRY(ManagerService::sign_first({identity.ca_pem, ca_key_pem}, self.csr_pem(), identity));
   auto state = TRY(listen(config, identity));

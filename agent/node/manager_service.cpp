@@ -139,7 +139,8 @@ Result<std::unique_ptr<ManagerService>> ManagerService::listen(io::Loop& loop,
 
 void ManagerService::set_ca(const io::CertifiedKey& ca) { authority_->set(ca); }
 
-// ---- the store -----------------------------------------------------------------------------------
+// ---- the store
+// -----------------------------------------------------------------------------------
 
 store::DqliteStore::Settings ManagerService::store_settings() {
   store::DqliteStore::Settings settings;
@@ -230,7 +231,8 @@ void ManagerService::publish(const std::string& leader) {
 
 ManagerService::Status ManagerService::status() const { return *status_.get(); }
 
-// ---- leading -------------------------------------------------------------------------------------
+// ---- leading
+// -------------------------------------------------------------------------------------
 
 void ManagerService::on_leadership(const store::Leadership& leadership) {
   publish(leadership.address);
@@ -368,7 +370,8 @@ void ManagerService::set_identity(const Identity& identity) {
     log_error("manager port: " + done.error().message());
 }
 
-// ---- requests ------------------------------------------------------------------------------------
+// ---- requests
+// ------------------------------------------------------------------------------------
 
 void ManagerService::serve(const io::RpcConnectionHandle& connection, const std::string& method,
                            const std::string& payload, io::RpcReply reply) {

@@ -59,9 +59,8 @@ void Session::connect() {
                                      std::string payload, io::RpcReply reply) {
     if (*alive) (*alive)->serve(method, payload, std::move(reply));
   };
-  const SocketAddress manager =
-      leader_ ? *std::exchange(leader_, std::nullopt)
-              : managers_[next_manager_++ % managers_.size()];
+  const SocketAddress manager = leader_ ? *std::exchange(leader_, std::nullopt)
+                                        : managers_[next_manager_++ % managers_.size()];
   io::rpc_connect(loop_, manager, std::move(options),
                   [alive = alive_, manager](Result<io::RpcConnectionHandle> connection) {
                     if (!*alive) return;
@@ -197,9 +196,9 @@ void Session::fail_late() {
     else if (loop_.now() < call.until)
       rest.push_back(std::move(call));
     else
-      call.reply(Error(ErrorCode::unavailable,
-                       (problem_.empty() ? "no manager answers" : problem_) +
-                           ": try again, or see `weft cluster status`"));
+      call.reply(
+          Error(ErrorCode::unavailable, (problem_.empty() ? "no manager answers" : problem_) +
+                                            ": try again, or see `weft cluster status`"));
   }
   for (Call& call : rest) waiting_.push_back(std::move(call));
   if (!waiting_.empty()) waiting_timer_ = loop_.after(retry_every, [this] { fail_late(); });

@@ -66,7 +66,8 @@ struct Managers {
 
 }  // namespace
 
-TEST_CASE("a cluster grows to three managers, loses its leader again and again, and loses nothing") {
+TEST_CASE(
+    "a cluster grows to three managers, loses its leader again and again, and loses nothing") {
   Managers m;
   m.lab.must(m.lab.weft("n1", "network create app --attachable"));
   m.lab.must(m.lab.weft(
@@ -103,9 +104,8 @@ TEST_CASE("managers become workers and come back; the last one stays") {
   m.lab.must(m.lab.weft(was, "node demote " + was));
   const std::string witness = Managers::other(was);
   CHECK(eventually(30s, [&] { return m.members(witness) == 2 && m.members(was) == 0; }));
-  CHECK(eventually(20s, [&] {
-    return !std::filesystem::exists(m.lab.folder(was) + "/state/store");
-  }));
+  CHECK(eventually(20s,
+                   [&] { return !std::filesystem::exists(m.lab.folder(was) + "/state/store"); }));
   CHECK(m.has_network(was, "app"));
   const std::string now = m.leader();
   for (const std::string node : {"n1", "n2", "n3"})
@@ -124,9 +124,10 @@ TEST_CASE("managers become workers and come back; the last one stays") {
 TEST_CASE("without a majority nothing is decided, and one survivor can be told to go on alone") {
   Managers m;
   m.lab.must(m.lab.weft("n1", "network create app --attachable"));
-  m.lab.must(m.lab.weft("n1", "service create --name web --network app --replicas 1 --constraint "
-                              "node.name==n1 --publish 8080:80 -- " +
-                                  whoami() + " 80"));
+  m.lab.must(m.lab.weft("n1",
+                        "service create --name web --network app --replicas 1 --constraint "
+                        "node.name==n1 --publish 8080:80 -- " +
+                            whoami() + " 80"));
   const auto serves = [&] {
     return m.lab.on("client", "curl -s -m 2 http://10.99.0.1:8080/").code == 0;
   };

@@ -37,8 +37,9 @@ struct Cluster {
   // n1 is the manager; all nodes are up.
   explicit Cluster(int nodes = 3) {
     (void)change([&](Draft& draft) -> Result<std::string> {
-      ClusterBirth birth{"c0ffee", "worker-secret", "manager-secret", std::string(32, 'k'),
-                         {},       join_request(1)};
+      ClusterBirth birth{
+          "c0ffee", "worker-secret", "manager-secret", std::string(32, 'k'), "CA", "CA key",
+          {},       join_request(1)};
       TRY(init_cluster(draft, birth));
       return std::string();
     });
