@@ -174,7 +174,9 @@ Result<> Kernel::guard(uint32_t ifindex) {
   // container sends outside.
   for (const Address& address : node_addresses_)
     if (address.is_v4()) TRY(links_.ensure_address(ifindex, {address, 32}, false));
-  return bpf::attach_tc(ifindex, bpf::TcHook::ingress, data_path_->find("weft_from_container")->fd);
+  // Not tcx: attaching one waits for an RCU grace period, which an endpoint would come up later by.
+  return bpf::attach_tc(ifindex, bpf::TcHook::ingress, data_path_->find("weft_from_container")->fd,
+                        bpf::TcWay::clsact);
 }
 
 Result<Instant> Kernel::apply(const plan::DesiredState& desired, Instant now) {

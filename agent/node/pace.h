@@ -10,7 +10,7 @@
 namespace weft::node {
 
 // Work that many events ask for and that answers all of them at once. The first is answered at
-// once; while it is asked for again and again it takes at most a fifth of the thread's time, so
+// once; while it is asked for again and again it takes at most half of the thread's time, so
 // that what costs little is done often and what costs much seldom.
 class Pace {
  public:
@@ -27,7 +27,7 @@ class Pace {
   }
   void cancel() { timer_.cancel(); }
 
-  static constexpr int rests = 4;  // times as long as the work took
+  static constexpr int rests = 1;  // times as long as the work took
 
  private:
   static constexpr Duration longest_rest = 200ms;
