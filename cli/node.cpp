@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <chrono>
 #include <nlohmann/json.hpp>
+#include <thread>
 
 #include "cli/actions.h"
 #include "cli/syntax.h"
@@ -7,12 +9,20 @@
 namespace weft::cli {
 namespace {
 
+constexpr auto promote_patience = std::chrono::seconds(30);
+constexpr auto poll_interval = std::chrono::milliseconds(50);
+
+std::string role_of(const Json& node) {
+  if (node.value("leader", false)) return "leader";
+  const std::string role = word(text(node, "role"));
+  return role == "manager" && !node.value("manager_ready", false) ? "joining" : role;
+}
+
 Result<int> list(const Context& context) {
   const Json answer = TRY(context.client.get("/v1/nodes"));
   Table table({"ID", "NAME", "ROLE", "STATE", "AVAILABILITY", "ADDRESS", "VERSION"});
   for (const Json& node : answer.value("nodes", Json::array())) {
-    table.row({short_id(text(node, "id")), text(node, "name"),
-               node.value("leader", false) ? "leader" : word(text(node, "role")),
+    table.row({short_id(text(node, "id")), text(node, "name"), role_of(node),
                word(text(node, "state")), word(text(node, "availability")),
                or_dash(text(node, "address")), or_dash(text(node, "version"))});
   }
@@ -43,8 +53,23 @@ Result<int> set_availability(const Context& context, const char* availability) {
 Result<int> drain(const Context& context) { return set_availability(context, "DRAIN"); }
 Result<int> activate(const Context& context) { return set_availability(context, "ACTIVE"); }
 
+// The node needs a moment: it gets a certificate as a manager, and the store's contents.
 Result<int> promote(const Context& context) {
-  return change_each(context, {{"role", "MANAGER"}, {"set_role", true}});
+  int status = TRY(change_each(context, {{"role", "MANAGER"}, {"set_role", true}}));
+  const auto until = std::chrono::steady_clock::now() + promote_patience;
+  for (const std::string& name : context.arguments.operands) {
+    for (;;) {
+      const auto node = context.client.get(path_of("nodes", name));
+      if (node && node->value("manager_ready", false)) break;
+      if (std::chrono::steady_clock::now() > until) {
+        complain("node '" + name + "' is not a manager yet: it goes on trying, see 'weft node ls'");
+        status = 1;
+        break;
+      }
+      std::this_thread::sleep_for(poll_interval);
+    }
+  }
+  return status;
 }
 Result<int> demote(const Context& context) {
   return change_each(context, {{"role", "WORKER"}, {"set_role", true}});
@@ -91,7 +116,8 @@ std::vector<Command> node_commands() {
        .operands = "NODE...",
        .operands_min = 1,
        .operands_max = 16,
-       .text = "Managers keep the cluster's state together: 3 stand the loss of one, 5 of two. An "
+       .text = "Returns when they are. Managers keep the cluster's state together: 3 stand the "
+               "loss of one, 5 of two. An "
                "even number stands no more than one less.",
        .examples = "weft node promote n2 n3",
        .run = promote},

@@ -265,6 +265,14 @@ Result<api::JoinReply> Manager::Actor::sign_in(const Draft& draft, const api::Jo
   return answer;
 }
 
+void Manager::Actor::confirm_manager(const std::string& node_id, uint64_t member_id, Reply reply) {
+  auto decide = [=](Draft& draft) -> Result<std::string> {
+    manage::confirm_manager(draft, node_id, member_id);
+    return manage::serialize(api::Empty());
+  };
+  add("", std::move(decide), std::move(reply));
+}
+
 void Manager::Actor::take_over(const api::JoinRequest& request, Reply reply) {
   auto decide = [this, request](Draft& draft) -> Result<std::string> {
     TRY(manage::replace_node(draft, request));

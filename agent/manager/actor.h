@@ -23,6 +23,7 @@ class Manager::Actor {
   void init(const std::string& cluster_id, const api::ClusterInitRequest& request,
             const api::JoinRequest& node, Reply reply);
   void adopt_store(const std::string& node_id, uint64_t member_id, const std::string& generation);
+  void confirm_manager(const std::string& node_id, uint64_t member_id, Reply reply);
   void take_over(const api::JoinRequest& node, Reply reply);
   void handle(const manage::Caller& caller, std::string_view method, const std::string& payload,
               Reply reply);

@@ -28,6 +28,12 @@ void Manager::adopt_store(Now now, const std::string& node_id, uint64_t member_i
   actor_->adopt_store(node_id, member_id, generation);
 }
 
+void Manager::confirm_manager(Now now, const std::string& node_id, uint64_t member_id,
+                              Reply reply) {
+  actor_->now = now;
+  actor_->confirm_manager(node_id, member_id, std::move(reply));
+}
+
 void Manager::take_over(Now now, const api::JoinRequest& node, Reply reply) {
   actor_->now = now;
   actor_->take_over(node, std::move(reply));

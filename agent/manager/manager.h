@@ -63,6 +63,8 @@ class Manager {
   // This node's place in the store that it now leads. To be called after load(), with every change.
   void adopt_store(Now now, const std::string& node_id, uint64_t member_id,
                    const std::string& generation);
+  // The store has this node's member now.
+  void confirm_manager(Now now, const std::string& node_id, uint64_t member_id, Reply reply);
   // For a cluster that was restored from a backup: `node` takes the place of nodes with its name or
   // address, as a manager. Reply: JoinReply.
   void take_over(Now now, const api::JoinRequest& node, Reply reply);

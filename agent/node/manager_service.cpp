@@ -438,11 +438,12 @@ void ManagerService::add_manager(const manage::Caller& caller, const std::string
   if (!address) return reply(std::move(address).error());
   const SocketAddress at{*address, uint16_t(node->second.manager_port())};
   store_->add_member({request.member_id(), at.to_string(), store::MemberRole::voter},
-                     [reply = std::move(reply)](Result<> done) {
-                       if (done)
-                         reply(api::Empty().SerializeAsString());
-                       else
-                         reply(std::move(done).error());
+                     [this, id = caller.node_id, member = request.member_id(),
+                      reply = std::move(reply)](Result<> done) {
+                       if (!done) return reply(std::move(done).error());
+                       if (!manager_) return reply(nobody_leads());
+                       manager_->confirm_manager(now(), id, member, reply);
+                       arm();
                      });
 }
 

@@ -32,13 +32,13 @@ struct Managers {
       return true;
     });
   }
-  // Managers that have a place in the store, as a node's managers tell; 0: no answer.
+  // Managers that have their place in the store, as a node's managers tell; 0: no answer.
   int members(const std::string& node) const {
     const Output list = lab.weft(node, "node inspect n1 n2 n3");
-    const std::string field = "\"member_id\": \"";
+    const std::string field = "\"manager_ready\": true";
     int count = 0;
     for (size_t at = 0; (at = list.text.find(field, at)) != std::string::npos; at += field.size())
-      count += list.text[at + field.size()] != '0';
+      count++;
     const std::string role = lab.weft(node, "cluster status").text;
     return list.code == 0 && role.find("), manager") != std::string::npos ? count : 0;
   }

@@ -39,6 +39,8 @@ void adopt_store(Draft& draft, const std::string& node_id, uint64_t member_id,
 Result<api::PrepareManagerReply> prepare_manager(Draft& draft, const std::string& node_id,
                                                  const api::PrepareManagerRequest& request,
                                                  const std::string& generation, uint64_t fresh_id);
+// The node has got its place. A node that has another one by now is left alone.
+void confirm_manager(Draft& draft, const std::string& node_id, uint64_t member_id);
 // Nodes with this name or address, but not this id, are gone: this one takes their place.
 Result<> replace_node(Draft& draft, const api::JoinRequest& request);
 

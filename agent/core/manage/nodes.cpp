@@ -170,6 +170,7 @@ Result<api::Node> update_node(Draft& draft, const Caller&, const api::NodeUpdate
     node.clear_member_id();
     node.clear_store_generation();
     node.clear_leader();
+    node.clear_manager_ready();
     if (request.role() == api::WORKER) node.set_manager_port(0);
   }
   for (const auto& [key, value] : request.labels_add()) {
@@ -213,11 +214,14 @@ void adopt_store(Draft& draft, const std::string& node_id, uint64_t member_id,
     api::Node node = *known;
     const bool own = node.id() == node_id;
     node.set_leader(own);
-    if (own)
+    if (own) {
       node.set_member_id(member_id);
-    else if (node.store_generation() != generation)
+      node.set_store_generation(generation);
+      node.set_manager_ready(true);
+    } else if (node.store_generation() != generation) {
       node.clear_member_id();
-    if (own) node.set_store_generation(generation);
+      node.clear_manager_ready();
+    }
     if (serialize(node) != serialize(*known)) changed.push_back(std::move(node));
   }
   for (api::Node& node : changed) draft.put(std::move(node));
@@ -233,7 +237,10 @@ Result<api::PrepareManagerReply> prepare_manager(Draft& draft, const std::string
   if (request.manager_port() == 0 || request.manager_port() > 65535)
     return Error(ErrorCode::invalid, "a manager needs a port of its own");
   api::Node node = *known;
-  if (node.member_id() == 0 || node.store_generation() != generation) node.set_member_id(fresh_id);
+  if (node.member_id() == 0 || node.store_generation() != generation) {
+    node.set_member_id(fresh_id);
+    node.clear_manager_ready();
+  }
   node.set_store_generation(generation);
   node.set_manager_port(request.manager_port());
   api::PrepareManagerReply reply;
@@ -241,6 +248,14 @@ Result<api::PrepareManagerReply> prepare_manager(Draft& draft, const std::string
   reply.set_generation(generation);
   draft.put(std::move(node));
   return reply;
+}
+
+void confirm_manager(Draft& draft, const std::string& node_id, uint64_t member_id) {
+  const api::Node* known = draft.find<api::Node>(node_id);
+  if (!known || known->role() != api::MANAGER || known->member_id() != member_id) return;
+  api::Node node = *known;
+  node.set_manager_ready(true);
+  draft.put(std::move(node));
 }
 
 Result<> replace_node(Draft& draft, const api::JoinRequest& request) {
