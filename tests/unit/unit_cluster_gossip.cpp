@@ -49,7 +49,7 @@ struct Net {
         for (Event& event : effects.events) events[n].push_back(std::move(event));
         for (Packet& packet : effects.packets) {
           const auto to = uint8_t(packet.to.address.to_v4());
-          if (nodes.contains(to)) nodes.at(to).on_packet(now, address(n), packet.bytes);
+          if (nodes.contains(to)) nodes.at(to).on_packet(now, address(n), node(n), packet.bytes);
         }
         for (StreamRequest& stream : effects.streams) {
           const auto to = uint8_t(stream.to.address.to_v4());
@@ -57,8 +57,8 @@ struct Net {
             gossip.on_stream_failed(now, stream.id);
             continue;
           }
-          const Bytes reply = nodes.at(to).on_stream_request(now, address(n), stream.request);
-          gossip.on_stream_reply(now, stream.id, reply);
+          const Bytes reply = nodes.at(to).on_stream_request(now, address(n), node(n), stream.request);
+          gossip.on_stream_reply(now, stream.id, node(to), reply);
         }
       }
     }
@@ -175,10 +175,10 @@ TEST_CASE("somebody else's copy of our identity is noticed, not believed") {
   wire::Member clone{MemberState::alive, node(1), {9, 9}, node(1), {}};
   clone.info = {"clone", 1, address(9), address(9).address, ""};
   Bytes packet;
-  wire::append_header(packet, node(2));
+  wire::append_header(packet);
   const Bytes message = wire::encode(clone);
   packet.insert(packet.end(), message.begin(), message.end());
-  net[1].on_packet(net.now, address(2), packet);
+  net[1].on_packet(net.now, address(2), node(2), packet);
   CHECK(net[1].counters().identity_conflicts == 1);
   CHECK(net[1].members()[0].info.name == "n1");
 }
@@ -191,9 +191,9 @@ TEST_CASE("garbage is counted and changes nothing") {
   for (int i = 0; i < 2000; ++i) {
     Bytes bytes(rng.below(200));
     for (uint8_t& byte : bytes) byte = uint8_t(rng());
-    net[1].on_packet(net.now, address(2), bytes);
+    net[1].on_packet(net.now, address(2), node(2), bytes);
   }
-  net[1].on_packet(net.now, address(2), Bytes(Limits::packet_bytes + 1));
+  net[1].on_packet(net.now, address(2), node(2), Bytes(Limits::packet_bytes + 1));
   CHECK(net[1].counters().malformed > 1900);
   CHECK(net[1].members_hash() == hash);
 }

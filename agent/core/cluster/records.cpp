@@ -29,8 +29,8 @@ bool is_reserved(ScopeId scope, std::string_view key) {
 
 bool Engine::owner_reachable(const NodeId& owner) const {
   if (owner == id_) return true;
-  const auto it = members_.find(owner);
-  return it != members_.end() && it->second.reachable();
+  const Member* member = find(owner);
+  return member && member->reachable();
 }
 
 // Records are visible while their owner is reachable and takes part in the scope. Only such logs
@@ -321,8 +321,10 @@ Result<> Engine::enter_scope(Instant now, ScopeId scope) {
   ByteWriter(value).varint(base);
   write_own(now, cluster_scope, wire::RecordKind::value, attachment_key(scope), text_of(value));
   if (baseline_done_) write_own(now, scope, wire::RecordKind::baseline, {}, {});
+  scopes_.at(scope).peers_valid = false;
+  compare_soon(now);
   // Learn what is there without waiting for a ping.
-  for (Member* member : pick(scope, 3, {})) {
+  for (const Member* member : pick(scope, 3, {})) {
     Sink sink{member->info.gossip, member->id};
     begin_sync(scope, sink);
     flush(now, sink);
@@ -387,14 +389,20 @@ void Engine::expire_records(Instant now) {
   for (auto& [scope, state] : scopes_) {
     Instant cutoff = now - config_.tombstone_lifetime;
     Instant agreed_cutoff = cutoff;
-    const std::vector<Member*>& peers = peers_of(scope);
-    if (state.tombstones && !peers.empty()) {
+    if (state.tombstones) {
       // When a peer last showed our hash, it had every tombstone that we had then.
-      agreed_cutoff = now;
-      for (const Member* peer : peers) {
-        const auto it = state.agreed.find(peer->id);
-        agreed_cutoff = std::min(agreed_cutoff, it == state.agreed.end() ? cutoff : it->second);
+      Instant agreed = now;
+      bool anybody = false;
+      auto look = [&, &seen = state.agreed](const NodeId& peer) {
+        anybody = true;
+        const auto it = seen.find(peer);
+        agreed = std::min(agreed, it == seen.end() ? cutoff : it->second);
+      };
+      if (scope == cluster_scope) {
+        members_.for_each_reachable([&](const Member& member) { look(member.id); });
       }
+      for (const NodeId& peer : peers_of(scope)) look(peer);
+      if (anybody) agreed_cutoff = agreed;
     }
     state.tombstones = false;
     std::vector<NodeId> orphans;
@@ -412,17 +420,18 @@ void Engine::expire_records(Instant now) {
   }
 }
 
-std::vector<Engine::Member*>& Engine::peers_of(ScopeId scope) {
-  if (scope == members_scope || scope == cluster_scope) return alive_;
+// Of a network; the cluster's are in members_.
+const std::vector<NodeId>& Engine::peers_of(ScopeId scope) {
+  static const std::vector<NodeId> none;
   const auto place = scopes_.find(scope);
-  if (place == scopes_.end()) return no_peers_;
+  if (place == scopes_.end()) return none;
   Scope& state = place->second;
   if (!state.peers_valid) {
     state.peers.clear();
     if (const auto it = attachments_.find(scope); it != attachments_.end()) {
       for (const auto& [owner, attachment] : it->second) {
-        Member* member = find(owner);
-        if (member && member->reachable()) state.peers.push_back(member);
+        const Member* member = find(owner);
+        if (member && member->reachable()) state.peers.push_back(owner);
       }
     }
     state.peers_valid = true;
@@ -431,20 +440,25 @@ std::vector<Engine::Member*>& Engine::peers_of(ScopeId scope) {
 }
 
 // `count` different reachable members of the scope, or as many as there are.
-std::vector<Engine::Member*> Engine::pick(ScopeId scope, size_t count, const NodeId& except1,
-                                          const NodeId& except2) {
-  const std::vector<Member*>& peers = peers_of(scope);
-  std::vector<Member*> out;
-  if (peers.size() <= count + 2) {
-    for (Member* member : peers) {
-      if (member->id != except1 && member->id != except2) out.push_back(member);
-    }
+std::vector<const Member*> Engine::pick(ScopeId scope, size_t count, const NodeId& except) {
+  const bool all = scope == members_scope || scope == cluster_scope;
+  static const std::vector<NodeId> unused;
+  const std::vector<NodeId>& peers = all ? unused : peers_of(scope);
+  const size_t candidates = all ? members_.reachable() : peers.size();
+  std::vector<const Member*> out;
+  if (candidates <= count + 1) {
+    auto take = [&](const Member& member) {
+      if (member.id != except) out.push_back(&member);
+    };
+    if (all) members_.for_each_reachable(take);
+    for (const NodeId& id : peers) take(*find(id));
     while (out.size() > count) out.erase(out.begin() + ptrdiff_t(rng_.below(out.size())));
     return out;
   }
   while (out.size() < count) {
-    Member* member = peers[rng_.below(peers.size())];
-    if (member->id == except1 || member->id == except2) continue;
+    const Member* member =
+        all ? &members_.any_reachable(rng_) : find(peers[rng_.below(peers.size())]);
+    if (member->id == except) continue;
     if (std::find(out.begin(), out.end(), member) == out.end()) out.push_back(member);
   }
   return out;
