@@ -51,12 +51,13 @@ std::vector<wire::Version> Engine::versions_of(ScopeId scope) {
   const auto place = scopes_.find(scope);
   if (place == scopes_.end()) return out;
   for (const auto& [origin, log] : place->second.logs) {
-    if (log.shown) out.push_back({origin, log.boot_epoch(), log.mark()});
+    if (log.shown && log.mark() > 0) out.push_back({origin, log.boot_epoch(), log.mark()});
   }
   return out;
 }
 
-// A sum, so that the order does not matter.
+// A sum, so that the order does not matter. Logs in which nothing is written do not count, nor are
+// they told of.
 uint64_t Engine::hash_of(ScopeId scope) {
   if (scope == members_scope) {
     const auto self = version_of(scope, id_);
@@ -68,7 +69,7 @@ uint64_t Engine::hash_of(ScopeId scope) {
   if (state.hash_valid) return state.hash;
   state.hash = 0;
   for (const auto& [origin, log] : state.logs) {
-    if (log.shown) state.hash += version_hash({origin, log.boot_epoch(), log.mark()});
+    if (log.shown && log.mark() > 0) state.hash += version_hash({origin, log.boot_epoch(), log.mark()});
   }
   state.hash_valid = true;
   return state.hash;
