@@ -53,8 +53,8 @@ class StreamServer {
 void stream_request(Loop& loop, const SocketAddress& to, ByteView request,
                     std::function<void(Result<Bytes>)> done, StreamLimits limits = {});
 
-// Sends `request` to a server that holds the connection, and keeps it. `lost` is called once when it
-// cannot be made in `limits.timeout` or has ended; never from within, nor after the destruction.
+// Sends `request` to a server that holds the connection, and keeps it. `lost` is called once when
+// it cannot be made in `limits.timeout` or has ended; never from within, nor after the destruction.
 class HeldStream {
  public:
   HeldStream(Loop& loop, const SocketAddress& to, ByteView request, std::function<void()> lost,

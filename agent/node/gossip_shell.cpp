@@ -190,18 +190,17 @@ void GossipShell::on_stream(const SocketAddress& from, Bytes request,
 void GossipShell::start_stream(cluster::StreamRequest request) {
   const auto sealed = seal_stream(request.request);
   if (!sealed) return gossip_.on_stream_failed(now(), request.id);
-  io::stream_request(loop_, request.to, *sealed,
-                     [alive = alive_, id = request.id](Result<Bytes> reply) {
-                       if (!*alive) return;
-                       GossipShell& self = **alive;
-                       const auto opened = reply ? self.open_stream(*reply) : std::nullopt;
-                       if (opened)
-                         self.gossip_.on_stream_reply(self.now(), id, opened->sender,
-                                                      opened->bytes);
-                       else
-                         self.gossip_.on_stream_failed(self.now(), id);
-                       self.flush();
-                     });
+  io::stream_request(
+      loop_, request.to, *sealed, [alive = alive_, id = request.id](Result<Bytes> reply) {
+        if (!*alive) return;
+        GossipShell& self = **alive;
+        const auto opened = reply ? self.open_stream(*reply) : std::nullopt;
+        if (opened)
+          self.gossip_.on_stream_reply(self.now(), id, opened->sender, opened->bytes);
+        else
+          self.gossip_.on_stream_failed(self.now(), id);
+        self.flush();
+      });
 }
 
 void GossipShell::watch(const cluster::WatchRequest& request) {

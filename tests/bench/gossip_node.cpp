@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The gossip of weftd alone: the same core, seal and sockets, nothing else. tests/bench/gossip runs
-// many of them. Lines on standard input: set KEY, burst COUNT BYTES, expect RECORDS, leave. Lines on
-// standard output, each with CLOCK_MONOTONIC in ns: record KEY, all RECORDS, STATE NODE, gone.
+// many of them. Lines on standard input: set KEY, burst COUNT BYTES, expect RECORDS, leave. Lines
+// on standard output, each with CLOCK_MONOTONIC in ns: record KEY, all RECORDS, STATE NODE, gone.
 #include <unistd.h>
 
 #include <charconv>
@@ -44,9 +44,9 @@ class Node {
     self.info.gossip = address_of(number_);
     self.info.underlay = self.info.gossip.address;
     const node::GossipKeys keys{{{1, std::string(32, 'k')}}, 1};
-    shell_ = TRY(node::GossipShell::start(
-        loop_, self.info.gossip, std::move(self), keys,
-        [this](const std::vector<Event>& events) { on_events(events); }));
+    shell_ = TRY(
+        node::GossipShell::start(loop_, self.info.gossip, std::move(self), keys,
+                                 [this](const std::vector<Event>& events) { on_events(events); }));
     shell_->core().baseline_complete(shell_->now());
     std::vector<SocketAddress> seeds;
     if (number_ != 1) seeds.push_back(address_of(1));

@@ -271,8 +271,7 @@ void Cluster::stream(size_t from, cluster::StreamRequest request) {
                                                        nodes_[from].id, request.request);
     collect(to);
     bytes_ += request.request.size() + reply.size();
-    schedule(now_ + delay(),
-             reply_to([id, reply, sender = nodes_[to].id](Gossip& g, Instant t) {
+    schedule(now_ + delay(), reply_to([id, reply, sender = nodes_[to].id](Gossip& g, Instant t) {
                g.on_stream_reply(t, id, sender, reply);
              }));
   });

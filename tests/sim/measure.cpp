@@ -189,8 +189,9 @@ Memory memory(size_t members, size_t endpoints) {
     std::string key = std::to_string(k), value(60, 'v');
     key.insert(0, 24 - key.size(), 'k');
     const size_t owner = 1 + k % members;
-    receive(owner, cluster::wire::RecordNews{
-                       0, id_of(owner), 1, {sequence, cluster::wire::RecordKind::value, key, value}});
+    receive(owner,
+            cluster::wire::RecordNews{
+                0, id_of(owner), 1, {sequence, cluster::wire::RecordKind::value, key, value}});
   }
   settle(now + 600ms);
   out.endpoint = (used() - with_members) / double(endpoints);

@@ -58,7 +58,8 @@ struct Rotation {
   uint64_t opened = 0;
   bool done = false;
 };
-// Everybody gets the new key, all have it; everybody seals with it, all do; everybody drops the old.
+// Everybody gets the new key, all have it; everybody seals with it, all do; everybody drops the
+// old.
 Rotation rotation(const Setting& setting);
 
 }  // namespace weft::sim

@@ -23,9 +23,8 @@ struct Options {
 };
 
 void head(const Options& o, const char* what) {
-  std::printf("%s: N=%zu, %.0f %% loss, seed %llu%s\n", what, o.setting.nodes,
-              o.setting.loss * 100, (unsigned long long)o.setting.seed,
-              o.setting.at_once ? "" : ", formed by joining");
+  std::printf("%s: N=%zu, %.0f %% loss, seed %llu%s\n", what, o.setting.nodes, o.setting.loss * 100,
+              (unsigned long long)o.setting.seed, o.setting.at_once ? "" : ", formed by joining");
 }
 
 void percentiles(const char* what, std::vector<double>& samples) {
@@ -79,19 +78,21 @@ int run_burst(const Options& o) {
 
 int run_memory(const Options& o) {
   const Memory m = memory(o.setting.nodes, 20 * o.setting.nodes);
-  std::printf("memory of one core: %.1f kB alone, %.0f B per member, %.0f B per endpoint (%zu members, "
-              "%zu endpoints)\n",
-              m.base / 1e3, m.member, m.endpoint, o.setting.nodes, 20 * o.setting.nodes);
+  std::printf(
+      "memory of one core: %.1f kB alone, %.0f B per member, %.0f B per endpoint (%zu members, "
+      "%zu endpoints)\n",
+      m.base / 1e3, m.member, m.endpoint, o.setting.nodes, 20 * o.setting.nodes);
   return 0;
 }
 
 int run_rotation(const Options& o) {
   head(o, "a key rotation");
   const Rotation r = rotation(o.setting);
-  std::printf("  all staged %.0f ms, all sealing %.0f ms, cycle %.0f ms; %llu of %llu packets could "
-              "not be opened\n",
-              r.staged, r.sealing, r.milliseconds, (unsigned long long)r.undecryptable,
-              (unsigned long long)(r.undecryptable + r.opened));
+  std::printf(
+      "  all staged %.0f ms, all sealing %.0f ms, cycle %.0f ms; %llu of %llu packets could "
+      "not be opened\n",
+      r.staged, r.sealing, r.milliseconds, (unsigned long long)r.undecryptable,
+      (unsigned long long)(r.undecryptable + r.opened));
   return r.done && r.undecryptable == 0 ? 0 : 1;
 }
 
@@ -121,9 +122,8 @@ int run_chaos(const Options& o) {
 }
 
 const std::map<std::string, int (*)(const Options&)> subjects = {
-    {"spread", run_spread}, {"ends", run_ends},         {"quiet", run_quiet},
-    {"burst", run_burst},   {"memory", run_memory},     {"rotation", run_rotation},
-    {"chaos", run_chaos},
+    {"spread", run_spread}, {"ends", run_ends},         {"quiet", run_quiet}, {"burst", run_burst},
+    {"memory", run_memory}, {"rotation", run_rotation}, {"chaos", run_chaos},
 };
 
 constexpr const char* about =
@@ -142,10 +142,12 @@ int main(int argc, char** argv) {
   cxxopts::Options parser("weft-sim", about);
   parser.add_options()("subject", "", cxxopts::value<std::string>()->default_value(""));
   parser.add_options()("nodes", "nodes", cxxopts::value<size_t>()->default_value("100"));
-  parser.add_options()("loss", "percent of all packets", cxxopts::value<double>()->default_value("0"));
+  parser.add_options()("loss", "percent of all packets",
+                       cxxopts::value<double>()->default_value("0"));
   parser.add_options()("seed", "first seed", cxxopts::value<uint64_t>()->default_value("1"));
   parser.add_options()("seeds", "chaos: how many", cxxopts::value<uint64_t>()->default_value("0"));
-  parser.add_options()("rounds", "changes, deaths or records", cxxopts::value<int>()->default_value("0"));
+  parser.add_options()("rounds", "changes, deaths or records",
+                       cxxopts::value<int>()->default_value("0"));
   parser.add_options()("seconds", "quiet: virtual; chaos: real time at most",
                        cxxopts::value<int>()->default_value("0"));
   parser.add_options()("join", "form the cluster by joining (up to some 300 nodes)");

@@ -57,7 +57,8 @@ struct Net {
             gossip.on_stream_failed(now, stream.id);
             continue;
           }
-          const Bytes reply = nodes.at(to).on_stream_request(now, address(n), node(n), stream.request);
+          const Bytes reply =
+              nodes.at(to).on_stream_request(now, address(n), node(n), stream.request);
           gossip.on_stream_reply(now, stream.id, node(to), reply);
         }
       }
@@ -221,4 +222,23 @@ TEST_CASE("two nodes may use the same key for different records") {
   REQUIRE(net[1].erase(net.now, 0, "k"));
   net.settle();
   CHECK(net[2].records(0).size() == 1);
+}
+
+TEST_CASE("each node watches the next alive one, and a lost watch is followed by a ping") {
+  Net net(3);
+  net.run(1s);
+  (void)net[1].take(net.now);
+  net[1].on_watch_lost(net.now, node(3));  // it watches 2, not 3
+  CHECK(net[1].counters().watches_lost == 0);
+  net[1].on_watch_lost(net.now, node(2));
+  CHECK(net[1].counters().watches_lost == 1);
+  Effects effects = net[1].take(net.now);
+  REQUIRE(effects.packets.size() == 1);
+  CHECK(effects.packets[0].to == address(2));
+  CHECK_FALSE(effects.watch.has_value());
+  // Its port is refused: a suspect is not watched, the next one is.
+  net[1].on_port_refused(net.now, address(2));
+  effects = net[1].take(net.now);
+  REQUIRE(effects.watch.has_value());
+  CHECK(effects.watch->member == node(3));
 }

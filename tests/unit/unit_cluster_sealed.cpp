@@ -146,8 +146,7 @@ TEST_CASE(
   Sealer b(sender(2), 1, {{}, key(1), {}});
   // Same key, same counter, same content: if the nonce met the same subkey, these would be equal.
   const Bytes before = sealed(first, "same content"), after = sealed(second, "same content");
-  CHECK_FALSE(std::equal(before.begin() + 20, before.end(),
-                         after.begin() + 20));
+  CHECK_FALSE(std::equal(before.begin() + 20, before.end(), after.begin() + 20));
   CHECK(opens(b, before));
   CHECK(opens(b, after));
   CHECK(dropped(b, sealed(first, "from the old boot")) == Drop::old_boot);
@@ -159,8 +158,7 @@ TEST_CASE("two senders never share a subkey") {
   Sealer a(sender(1), 10, {{}, key(1), {}});
   Sealer c(sender(3), 10, {{}, key(1), {}});
   const Bytes one = sealed(a, "same content"), other = sealed(c, "same content");
-  CHECK_FALSE(std::equal(one.begin() + 20, one.end(),
-                         other.begin() + 20));
+  CHECK_FALSE(std::equal(one.begin() + 20, one.end(), other.begin() + 20));
 }
 
 TEST_CASE("a removed node's datagrams are dropped, and our own") {

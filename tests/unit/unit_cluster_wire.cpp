@@ -18,7 +18,8 @@ NodeId node(uint8_t n) {
 std::vector<Bytes> samples() {
   using namespace wire;
   wire::Member alive{MemberState::alive, node(3), {7, 9}, node(3), {}};
-  alive.info = {"web-1", 4, {Address::v4(0x0a000001), 7946}, Address::v4(0x0a000001), "opaque", {5, 6}};
+  alive.info = {"web-1",  4,     {Address::v4(0x0a000001), 7946}, Address::v4(0x0a000001),
+                "opaque", {5, 6}};
   return {
       encode(Ping{1, tag_of(node(2)), 20, 77}),
       encode(Ack{1, 0}),

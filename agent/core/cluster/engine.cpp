@@ -12,7 +12,7 @@ constexpr size_t streams_at_once = 32;
 constexpr size_t eager_bytes = 128 << 10;  // to one member at once; the rest is pulled
 constexpr Duration sweep_interval = 1s;
 constexpr Duration expiry_interval = 5s;
-constexpr Duration stall = 1s;             // a timer that late means that this process stood still
+constexpr Duration stall = 1s;  // a timer that late means that this process stood still
 
 }  // namespace
 

@@ -209,7 +209,7 @@ class Engine {
   void refresh(Instant now, ScopeId scope, const NodeId& owner);
   void refresh_owner(Instant now, const NodeId& owner);
   void drop_log(Instant now, ScopeId scope, const NodeId& owner);
-  void detach(Instant now, ScopeId scope, const NodeId& owner);
+  void detach(Instant now, ScopeId scope, const NodeId& owner, uint64_t kept = UINT64_MAX);
   void attachment_changed(Instant now, const NodeId& owner, std::string_view key,
                           const std::string* value, uint64_t boot_epoch);
   void write_own(Instant now, ScopeId scope, wire::RecordKind kind, std::string_view key,
@@ -246,7 +246,7 @@ class Engine {
   Rng rng_;
   Instant started_, last_timer_;
 
-  MemberTable members_;  // all but this node
+  MemberTable members_;                      // all but this node
   std::map<NodeId, Incarnation> forgotten_;  // up to this incarnation they stay forgotten
   std::set<NodeId> revoked_;
   std::set<NodeId> suspects_;

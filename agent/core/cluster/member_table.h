@@ -66,7 +66,8 @@ class MemberTable {
 
   // One of the reachable; there must be one.
   const Member& any_reachable(Rng& rng) const;
-  // The next after `id` in the circle of ids that is alive and not suspected; null if there is none.
+  // The next after `id` in the circle of ids that is alive and not suspected; null if there is
+  // none.
   const Member* successor(const NodeId& id) const;
   const Member* at_address(const SocketAddress& gossip) const;  // among the reachable
 

@@ -245,7 +245,8 @@ void Engine::revoke(Instant now, std::set<NodeId> removed) {
 void Engine::spread_member(Instant now, const wire::Member& news, const NodeId& source) {
   Bytes message = wire::encode(news);
   std::erase_if(rumors_, [&](const Rumor& rumor) { return rumor.member == news.id; });
-  const auto copies = uint32_t(3 * std::bit_width(members_.reachable() + 1));
+  // SWIM section 4.1 asks for a few times log n; the eager push has told nearly all already.
+  const auto copies = uint32_t(std::bit_width(members_.reachable() + 1));
   rumors_.push_front({news.id, message, copies});
   if (rumors_.size() > rumors_kept) rumors_.pop_back();
   eager_.push_back({members_scope, source, std::move(message)});

@@ -133,8 +133,7 @@ void Engine::start_probe(Instant now, const Member& member) {
   // Where much is lost, suspicions are many and wrong: relays and the stream get time to try again.
   const double weight = loss_weight(loss_.estimate());
   const auto more = double((config_.probe_deadline_lossy - config_.probe_deadline).count());
-  probe.deadline =
-      now + health_.scale(config_.probe_deadline + Duration(int64_t(weight * more)));
+  probe.deadline = now + health_.scale(config_.probe_deadline + Duration(int64_t(weight * more)));
   send_ping(member.info.gossip, member.id, number);
 }
 
@@ -162,8 +161,8 @@ void Engine::escalate(Instant now, uint32_t number, Probe& probe) {
     send(member->info.gossip, relay);
     ++probe.nacks_expected;
   }
-  std::vector<Bytes> messages{wire::encode(
-      wire::Ping{number | repeated, wire::tag_of(target->id), loss_byte(), 0})};
+  std::vector<Bytes> messages{
+      wire::encode(wire::Ping{number | repeated, wire::tag_of(target->id), loss_byte(), 0})};
   if (target->state != MemberState::alive) messages.push_back(wire::encode(news_of(*target)));
   open_stream(now, target->info.gossip, target->id, messages, number);
 }
@@ -253,8 +252,9 @@ void Engine::contact_seeds(Instant now) {
   }
   if (targets.empty()) return;
   if (!lonely) targets = {targets[rng_.below(targets.size())]};
-  const std::vector<Bytes> messages{wire::encode(wire::Ping{next_probe_number(), 0, loss_byte(), 0}),
-                                    wire::encode(news_of_self()), wire::encode(hashes_for({}, 0))};
+  const std::vector<Bytes> messages{
+      wire::encode(wire::Ping{next_probe_number(), 0, loss_byte(), 0}),
+      wire::encode(news_of_self()), wire::encode(hashes_for({}, 0))};
   // Datagrams may be filtered where streams are not.
   const bool stream = lonely && ++join_attempts_ > 2;
   for (const SocketAddress& to : targets) {

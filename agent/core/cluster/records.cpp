@@ -19,6 +19,13 @@ std::string attachment_key(ScopeId scope) {
   return std::string(text_of(key));
 }
 
+ScopeId scope_of(std::string_view attachment) {
+  ByteReader in(view_of(attachment));
+  in.u8();
+  const ScopeId scope = in.u32();
+  return in.done() ? scope : cluster_scope;
+}
+
 bool is_reserved(ScopeId scope, std::string_view key) {
   return scope == cluster_scope && (key.empty() || key.front() == reserved);
 }
@@ -166,7 +173,13 @@ void Engine::settle(Instant now, ScopeId scope, const NodeId& owner, OriginLog& 
     superseded = log.take_superseded();
   }
   if (superseded) {
-    for (const auto& [key, entry] : *superseded) vanish(now, scope, owner, log, key);
+    for (const auto& [key, entry] : *superseded) {
+      if (is_reserved(scope, key)) {
+        detach(now, scope_of(key), owner, log.boot_epoch());
+      } else {
+        vanish(now, scope, owner, log, key);
+      }
+    }
   }
   if (scope != cluster_scope || !log.complete()) return;
   // Networks that it did not enter again may hold logs of former boots that were never attached
@@ -204,25 +217,28 @@ void Engine::drop_log(Instant now, ScopeId scope, const NodeId& owner) {
   for (ScopeId network : networks) detach(now, network, owner);
 }
 
-void Engine::detach(Instant now, ScopeId scope, const NodeId& owner) {
+// A log of boot `kept` or later stays, hidden: only a former boot's stay has ended, and what the
+// owner has written in this boot says that it has entered again, though we have not heard of it.
+void Engine::detach(Instant now, ScopeId scope, const NodeId& owner, uint64_t kept) {
   const auto it = attachments_.find(scope);
   if (it == attachments_.end() || it->second.erase(owner) == 0) return;
   if (it->second.empty()) attachments_.erase(it);
   event(Event::Kind::scope_left, owner, scope);
   if (const auto place = scopes_.find(scope); place != scopes_.end()) {
     place->second.agreed.erase(owner);
+    const auto log = place->second.logs.find(owner);
+    if (log != place->second.logs.end() && log->second.boot_epoch() < kept) {
+      drop_log(now, scope, owner);
+    }
   }
-  drop_log(now, scope, owner);
   refresh(now, scope, owner);
 }
 
 // `value` is null when the owner has left the scope.
 void Engine::attachment_changed(Instant now, const NodeId& owner, std::string_view key,
                                 const std::string* value, uint64_t boot_epoch) {
-  ByteReader in(view_of(key));
-  in.u8();
-  const ScopeId scope = in.u32();
-  if (!in.done() || scope == cluster_scope || scope == members_scope) return;
+  const ScopeId scope = scope_of(key);
+  if (scope == cluster_scope || scope == members_scope) return;
   if (!value) {
     detach(now, scope, owner);
     return;

@@ -69,7 +69,8 @@ uint64_t Engine::hash_of(ScopeId scope) {
   if (state.hash_valid) return state.hash;
   state.hash = 0;
   for (const auto& [origin, log] : state.logs) {
-    if (log.shown && log.mark() > 0) state.hash += version_hash({origin, log.boot_epoch(), log.mark()});
+    if (log.shown && log.mark() > 0)
+      state.hash += version_hash({origin, log.boot_epoch(), log.mark()});
   }
   state.hash_valid = true;
   return state.hash;

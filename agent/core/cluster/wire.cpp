@@ -186,8 +186,9 @@ bool read(ByteReader& r, Member& m) {
   m.info.opaque = text_of(r.field());
   const uint64_t sealing = r.varint(), newest = r.varint();
   m.info.keys = {uint32_t(sealing), uint32_t(newest)};
-  return index <= UINT32_MAX && sealing <= UINT32_MAX && newest <= UINT32_MAX && m.info.name.size() <= Limits::name_bytes &&
-         m.info.opaque.size() <= Limits::opaque_bytes && m.info.gossip.port != 0;
+  return index <= UINT32_MAX && sealing <= UINT32_MAX && newest <= UINT32_MAX &&
+         m.info.name.size() <= Limits::name_bytes && m.info.opaque.size() <= Limits::opaque_bytes &&
+         m.info.gossip.port != 0;
 }
 
 void write_hashes(ByteWriter& w, const std::vector<ScopeHash>& scopes) {
