@@ -20,8 +20,8 @@ namespace weft::cluster {
 
 // The state behind Gossip. One class, for its parts are one invariant (what is visible depends on
 // members, attachments and logs together), in files by subject: engine.cpp (construction, timers,
-// packing), members.cpp (who is alive), probe.cpp (failure detection), records.cpp (tables),
-// sync.cpp (anti-entropy).
+// packing), members.cpp (who is alive), probe.cpp (failure detection), attachments.cpp (who takes
+// part, what is visible), records.cpp (tables), compare.cpp and sync.cpp (anti-entropy).
 class Engine {
  public:
   Engine(const Config& config, Gossip::Self self, Rng rng, Instant now);
@@ -194,9 +194,18 @@ class Engine {
   uint32_t next_probe_number();
   Instant probe_timer() const;
 
-  // records.cpp
-  bool active(ScopeId scope, const NodeId& owner) const;
+  // attachments.cpp
   bool owner_reachable(const NodeId& owner) const;
+  bool active(ScopeId scope, const NodeId& owner) const;
+  void refresh(Instant now, ScopeId scope, const NodeId& owner);
+  void refresh_owner(Instant now, const NodeId& owner);
+  void detach(Instant now, ScopeId scope, const NodeId& owner, uint64_t kept = UINT64_MAX);
+  void attachment_changed(Instant now, const NodeId& owner, std::string_view key,
+                          const std::string* value, uint64_t boot_epoch);
+  const std::vector<NodeId>& peers_of(ScopeId scope);
+  std::vector<const Member*> pick(ScopeId scope, size_t count, const NodeId& except);
+
+  // records.cpp
   OriginLog* log_for(Instant now, ScopeId scope, const NodeId& owner, uint64_t boot_epoch);
   bool refuses(ScopeId scope, const NodeId& owner, uint64_t boot_epoch) const;
   void on_record(Instant now, const wire::RecordNews& news, const NodeId& sender);
@@ -206,20 +215,12 @@ class Engine {
   void vanish(Instant now, ScopeId scope, const NodeId& owner, const OriginLog& log,
               const std::string& key);
   void settle(Instant now, ScopeId scope, const NodeId& owner, OriginLog& log);
-  void refresh(Instant now, ScopeId scope, const NodeId& owner);
-  void refresh_owner(Instant now, const NodeId& owner);
   void drop_log(Instant now, ScopeId scope, const NodeId& owner);
-  void detach(Instant now, ScopeId scope, const NodeId& owner, uint64_t kept = UINT64_MAX);
-  void attachment_changed(Instant now, const NodeId& owner, std::string_view key,
-                          const std::string* value, uint64_t boot_epoch);
   void write_own(Instant now, ScopeId scope, wire::RecordKind kind, std::string_view key,
                  std::string_view value);
-  void changed(Instant now, ScopeId scope, const NodeId& owner);
   void expire_records(Instant now);
-  const std::vector<NodeId>& peers_of(ScopeId scope);
-  std::vector<const Member*> pick(ScopeId scope, size_t count, const NodeId& except);
 
-  // sync.cpp
+  // compare.cpp
   void on_shared(Instant now, uint64_t theirs, Sink& sink);
   void on_hashes(Instant now, const wire::Hashes& hashes, Sink& sink);
   void on_compare(const wire::Compare& compare, Sink& sink);
@@ -228,6 +229,8 @@ class Engine {
   void equal(Instant now, ScopeId scope, const NodeId& peer);
   void compare_soon(Instant now);
   void compare(Instant now);
+
+  // sync.cpp
   void on_digest(Instant now, const wire::Digest& digest, Sink& sink);
   void on_vector(Instant now, const wire::Vector& vector, Sink& sink);
   void on_pull(const wire::Pull& pull, Sink& sink);
@@ -237,6 +240,7 @@ class Engine {
   void send_newer(ScopeId scope, const wire::Version& theirs, Sink& sink);
   void send_log(ScopeId scope, const NodeId& origin, const OriginLog& log, uint64_t from,
                 Sink& sink);
+  void changed(Instant now, ScopeId scope, const NodeId& owner);
   void lazy_rounds(Instant now);
 
   Config config_;
