@@ -81,6 +81,7 @@ ChaosOutcome chaos(uint64_t seed) {
   c.link().loss = 0;
   c.run_for(12s);
   if (converged && !c.converged(&why)) outcome.wrong = "later: " + why;
+  if (outcome.wrong.empty()) outcome.wrong = c.hidden_for_good();
   if (!c.resurrections().empty()) outcome.wrong = c.resurrections().front();
   return outcome;
 }

@@ -120,6 +120,7 @@ void Cluster::boot(size_t i, std::shared_ptr<const cluster::MemberList> known) {
   node.leaving = false;
   node.view.clear();
   node.erased.clear();
+  node.hidden.clear();
   node.truth.clear();
   node.watched.reset();
   node.truth[cluster::cluster_scope];
@@ -346,6 +347,15 @@ void Cluster::erase(size_t i, ScopeId scope, const std::string& key) {
   collect(i);
 }
 
+// The record is what its owner holds now.
+bool Cluster::written(const Event& event) const {
+  const auto& truth = nodes_[index_.at(event.member)].truth;
+  const auto scope = truth.find(event.scope);
+  if (scope == truth.end()) return false;
+  const auto record = scope->second.find(event.key);
+  return record != scope->second.end() && record->second == event.value;
+}
+
 void Cluster::watch(size_t i, const Event& event) {
   Node& node = nodes_[i];
   const RecordKey key{event.scope, event.member, event.key};
@@ -353,18 +363,22 @@ void Cluster::watch(size_t i, const Event& event) {
     case Event::Kind::record_set:
     case Event::Kind::record_restored: {
       const auto erased = node.erased.find(key);
-      if (erased != node.erased.end() && write_number(event.value) <= erased->second) {
+      if (erased != node.erased.end() && write_number(event.value) <= erased->second &&
+          !written(event)) {
         resurrections_.push_back("node " + std::to_string(i) + ": " + event.key + " of node " +
                                  std::to_string(index_.at(event.member)) + " in scope " +
                                  std::to_string(event.scope) + " is back as " + event.value);
       }
       node.view[key] = event.value;
+      node.hidden.erase(key);
       break;
     }
     case Event::Kind::record_hidden:
       node.view.erase(key);
+      node.hidden.insert(key);
       break;
     case Event::Kind::record_erased: {
+      node.hidden.erase(key);
       const auto it = node.view.find(key);
       if (it == node.view.end()) break;
       uint64_t& highest = node.erased[key];
@@ -401,6 +415,19 @@ bool Cluster::knows(size_t i, size_t owner, ScopeId scope, const std::string& ke
   const auto seen = nodes_[i].view.find({scope, nodes_[owner].id, key});
   if (wanted == truth.end()) return seen == nodes_[i].view.end();
   return seen != nodes_[i].view.end() && seen->second == wanted->second;
+}
+
+std::string Cluster::hidden_for_good() const {
+  for (size_t i = 0; i < size(); ++i) {
+    if (!up(i)) continue;
+    for (const auto& [scope, owner, key] : nodes_[i].hidden) {
+      const size_t other = index_.at(owner);
+      if (state_of(i, other) != MemberState::alive) continue;
+      return "node " + std::to_string(i) + ": " + key + " of node " + std::to_string(other) +
+             " in scope " + std::to_string(scope) + " is hidden, neither back nor erased";
+    }
+  }
+  return "";
 }
 
 bool Cluster::everywhere(size_t other, MemberState state) const {

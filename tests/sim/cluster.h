@@ -95,7 +95,14 @@ class Cluster {
     return nodes_[node].truth;
   }
   size_t false_deaths() const { return false_deaths_; }
+  // A node that had seen a write erased was told of it, or of an older one, again, and it is not
+  // what the owner holds. If it is, then an old end of the owner's stay in the network arrived late
+  // (its tombstone collected: only a snapshot told of it), and the repair has brought a valid
+  // record back; that what is valid is seen at last, and nothing else, is for converged().
   const std::vector<std::string>& resurrections() const { return resurrections_; }
+  // The first record of an alive owner that was told of as hidden, and never as restored or erased:
+  // its user would keep it. Empty if there is none. Lasts until Config::orphan_lifetime.
+  std::string hidden_for_good() const;
   // Called for each event, after it has been taken into the node's view.
   void on_event(std::function<void(size_t node, const cluster::Event&)> hook) {
     hook_ = std::move(hook);
@@ -124,6 +131,7 @@ class Cluster {
     std::map<ScopeId, std::map<std::string, std::string>> truth;
     std::map<size_t, cluster::MemberState> states;  // as its events told, where it is not `usual_`
     std::map<RecordKey, std::string> view;
+    std::set<RecordKey> hidden;            // told of as hidden, not yet as restored or erased
     std::map<RecordKey, uint64_t> erased;  // the highest write seen erased
   };
   struct Happening {
@@ -139,6 +147,7 @@ class Cluster {
   Instant local(const Node& node) const;
   void collect(size_t node);
   void watch(size_t node, const cluster::Event& event);
+  bool written(const cluster::Event& event) const;
   void deliver(size_t from, const SocketAddress& to, Bytes bytes);
   void arrive(size_t from, size_t to, const Bytes& bytes);
   bool head_passes(size_t from, size_t to, const Bytes& stream);

@@ -242,3 +242,33 @@ TEST_CASE("each node watches the next alive one, and a lost watch is followed by
   REQUIRE(effects.watch.has_value());
   CHECK(effects.watch->member == node(3));
 }
+
+TEST_CASE("a record of a new stay is not erased when the end of the former one comes late") {
+  Net net(2);
+  constexpr ScopeId network = 7;
+  for (uint8_t n = 1; n <= 2; ++n) REQUIRE(net[n].enter_scope(net.now, network));
+  REQUIRE(net[2].set(net.now, network, "old", "former stay"));
+  net.run(1s);
+  REQUIRE(net[1].records(network).size() == 1);
+  // Node 2 leaves, enters again and writes; the packets overtake each other.
+  net[2].leave_scope(net.now, network);
+  const Effects leaves = net[2].take(net.now);
+  REQUIRE(net[2].enter_scope(net.now, network));
+  const Effects enters = net[2].take(net.now);
+  REQUIRE(net[2].set(net.now, network, "new", "this stay"));
+  const Effects writes = net[2].take(net.now);
+  auto arrive = [&](const Effects& effects) {
+    for (const Packet& packet : effects.packets) {
+      net[1].on_packet(net.now, address(2), node(2), packet.bytes);
+    }
+    return net[1].take(net.now).events;
+  };
+  CHECK(count(arrive(writes), Event::Kind::record_set) == 1);
+  const std::vector<Event> left = arrive(leaves);
+  CHECK(net[1].records(network).empty());
+  CHECK(count(left, Event::Kind::record_erased) == 1);
+  CHECK(count(left, Event::Kind::record_hidden) == 1);
+  CHECK(count(arrive(enters), Event::Kind::record_restored) == 1);
+  REQUIRE(net[1].records(network).size() == 1);
+  CHECK(net[1].records(network)[0].key == "new");
+}

@@ -70,9 +70,7 @@ void Engine::refresh_owner(Instant now, const NodeId& owner) {
 
 // --- who takes part ---
 
-// A log of boot `kept` or later stays, hidden: only a former boot's stay has ended, and what the
-// owner has written in this boot says that it has entered again, though we have not heard of it.
-void Engine::detach(Instant now, ScopeId scope, const NodeId& owner, uint64_t kept) {
+void Engine::detach(Instant now, ScopeId scope, const NodeId& owner, StayEnd end) {
   const auto it = attachments_.find(scope);
   if (it == attachments_.end() || it->second.erase(owner) == 0) return;
   if (it->second.empty()) attachments_.erase(it);
@@ -80,46 +78,69 @@ void Engine::detach(Instant now, ScopeId scope, const NodeId& owner, uint64_t ke
   if (const auto place = scopes_.find(scope); place != scopes_.end()) {
     place->second.agreed.erase(owner);
     const auto log = place->second.logs.find(owner);
-    if (log != place->second.logs.end() && log->second.boot_epoch() < kept) {
-      drop_log(now, scope, owner);
+    if (log != place->second.logs.end()) end_stay(now, scope, owner, log->second, end);
+  }
+  refresh(now, scope, owner);
+}
+
+// What the owner wrote after the end of the stay says that it has entered again, though we have not
+// heard of it: that is kept, hidden. Or else a valid record would be told of as gone for good.
+void Engine::end_stay(Instant now, ScopeId scope, const NodeId& owner, OriginLog& log,
+                      StayEnd end) {
+  if (std::pair(log.boot_epoch(), log.last()) <= std::pair(end.boot_epoch, end.sequence)) {
+    drop_log(now, scope, owner);
+    return;
+  }
+  const bool same_boot = log.boot_epoch() == end.boot_epoch;
+  void_writes(scope, owner, log, same_boot ? end.sequence + 1 : 0);
+}
+
+// Of former boots, and those of this boot below `base`.
+void Engine::void_writes(ScopeId scope, const NodeId& owner, OriginLog& log, uint64_t base) {
+  Metered metered(stored_bytes_, log);
+  std::vector<std::string> gone = log.discard_previous();
+  for (std::string& key : log.void_below(base)) gone.push_back(std::move(key));
+  if (!log.ever_shown) return;
+  for (const std::string& key : gone) event(Event::Kind::record_erased, owner, scope, key);
+}
+
+void Engine::attachment_changed(Instant now, const NodeId& owner, const wire::Record& record,
+                                uint64_t boot_epoch) {
+  const ScopeId scope = scope_of(record.key);
+  if (scope == cluster_scope || scope == members_scope) return;
+  ByteReader number_reader(view_of(record.value));
+  const uint64_t number = number_reader.varint();
+  if (record.kind == wire::RecordKind::tombstone) {
+    detach(now, scope, owner, {boot_epoch, number_reader.done() ? number : UINT64_MAX});
+    return;
+  }
+  if (!number_reader.ok() || number == 0) return;
+  const Attachment stay{boot_epoch, number};
+  const bool fresh = attachments_[scope].insert_or_assign(owner, stay).second;
+  if (fresh) event(Event::Kind::scope_entered, owner, scope);
+  if (const auto place = scopes_.find(scope); place != scopes_.end() && owner != id_) {
+    const auto it = place->second.logs.find(owner);
+    if (it != place->second.logs.end()) {
+      begin_stay(now, scope, owner, it->second, stay, fresh);
     }
   }
   refresh(now, scope, owner);
 }
 
-// `value` is null when the owner has left the scope.
-void Engine::attachment_changed(Instant now, const NodeId& owner, std::string_view key,
-                                const std::string* value, uint64_t boot_epoch) {
-  const ScopeId scope = scope_of(key);
-  if (scope == cluster_scope || scope == members_scope) return;
-  if (!value) {
-    detach(now, scope, owner);
+void Engine::begin_stay(Instant now, ScopeId scope, const NodeId& owner, OriginLog& log,
+                        const Attachment& stay, bool fresh) {
+  if (log.boot_epoch() < stay.boot_epoch) {
+    if (fresh) drop_log(now, scope, owner);  // of a stay that has ended, come late
     return;
   }
-  ByteReader base_reader(view_of(*value));
-  const uint64_t base = base_reader.varint();
-  if (!base_reader.ok() || base == 0) return;
-  const bool fresh =
-      attachments_[scope].insert_or_assign(owner, Attachment{boot_epoch, base}).second;
-  if (fresh) event(Event::Kind::scope_entered, owner, scope);
-  if (const auto place = scopes_.find(scope); place != scopes_.end() && owner != id_) {
-    const auto it = place->second.logs.find(owner);
-    if (it != place->second.logs.end() && it->second.boot_epoch() < boot_epoch && fresh) {
-      drop_log(now, scope, owner);  // of a stay that has ended, come late
-    } else if (it != place->second.logs.end() && it->second.boot_epoch() == boot_epoch) {
-      OriginLog& log = it->second;
-      if (fresh) {
-        Metered metered(stored_bytes_, log);
-        log.discard_previous();
-      }
-      {
-        Metered metered(stored_bytes_, log);
-        for (const std::string& gone : log.void_below(base)) vanish(now, scope, owner, log, gone);
-      }
-      settle(now, scope, owner, log);
-    }
+  if (log.boot_epoch() > stay.boot_epoch) return;
+  if (fresh) {
+    void_writes(scope, owner, log, stay.base);
+  } else {
+    Metered metered(stored_bytes_, log);
+    for (const std::string& gone : log.void_below(stay.base)) vanish(now, scope, owner, log, gone);
   }
-  refresh(now, scope, owner);
+  settle(now, scope, owner, log);
 }
 
 Result<> Engine::enter_scope(Instant now, ScopeId scope) {
@@ -152,13 +173,16 @@ Result<> Engine::enter_scope(Instant now, ScopeId scope) {
 void Engine::leave_scope(Instant now, ScopeId scope) {
   const auto it = scopes_.find(scope);
   if (scope == cluster_scope || it == scopes_.end()) return;
-  left_sequences_[scope] = it->second.logs.at(id_).mark();
+  const uint64_t last = it->second.logs.at(id_).mark();
+  left_sequences_[scope] = last;
   std::erase_if(eager_, [&](const Eager& item) { return item.scope == scope; });
   std::vector<NodeId> owners;
   for (const auto& [owner, log] : it->second.logs) owners.push_back(owner);
   for (const NodeId& owner : owners) drop_log(now, scope, owner);
   scopes_.erase(it);
-  write_own(now, cluster_scope, wire::RecordKind::tombstone, attachment_key(scope), {});
+  Bytes value;
+  ByteWriter(value).varint(last);
+  write_own(now, cluster_scope, wire::RecordKind::tombstone, attachment_key(scope), text_of(value));
 }
 
 // Of a network; the cluster's are in members_.

@@ -9,7 +9,8 @@
 namespace weft::cluster {
 
 // The cluster scope's records whose key starts with a zero byte say which networks a node takes
-// part in: zero, the network (4 bytes, big-endian) -> base (varint).
+// part in: zero, the network (4 bytes, big-endian) -> base (varint), the first sequence of this
+// stay. A tombstone's value is the last sequence of the stay that it ends (varint).
 inline constexpr char reserved = '\0';
 
 std::string attachment_key(ScopeId scope);

@@ -67,6 +67,11 @@ class Engine {
     uint64_t boot_epoch = 0;
     uint64_t base = 1;
   };
+  // The last write of a stay that has ended; if it is not known, all that we have are of it.
+  struct StayEnd {
+    uint64_t boot_epoch = UINT64_MAX;
+    uint64_t sequence = UINT64_MAX;
+  };
   struct Scope {
     std::map<NodeId, OriginLog> logs;
     uint64_t hash = 0;
@@ -199,9 +204,13 @@ class Engine {
   bool active(ScopeId scope, const NodeId& owner) const;
   void refresh(Instant now, ScopeId scope, const NodeId& owner);
   void refresh_owner(Instant now, const NodeId& owner);
-  void detach(Instant now, ScopeId scope, const NodeId& owner, uint64_t kept = UINT64_MAX);
-  void attachment_changed(Instant now, const NodeId& owner, std::string_view key,
-                          const std::string* value, uint64_t boot_epoch);
+  void detach(Instant now, ScopeId scope, const NodeId& owner, StayEnd end);
+  void end_stay(Instant now, ScopeId scope, const NodeId& owner, OriginLog& log, StayEnd end);
+  void begin_stay(Instant now, ScopeId scope, const NodeId& owner, OriginLog& log,
+                  const Attachment& stay, bool fresh);
+  void void_writes(ScopeId scope, const NodeId& owner, OriginLog& log, uint64_t base);
+  void attachment_changed(Instant now, const NodeId& owner, const wire::Record& record,
+                          uint64_t boot_epoch);
   const std::vector<NodeId>& peers_of(ScopeId scope);
   std::vector<const Member*> pick(ScopeId scope, size_t count, const NodeId& except);
 

@@ -76,8 +76,7 @@ bool Engine::apply(Instant now, ScopeId scope, const NodeId& owner, OriginLog& l
   if (record.kind == wire::RecordKind::tombstone) scopes_.at(scope).tombstones = true;
   const bool visible = record.kind == wire::RecordKind::value;
   if (is_reserved(scope, record.key)) {
-    const std::string value(record.value);
-    attachment_changed(now, owner, record.key, visible ? &value : nullptr, log.boot_epoch());
+    attachment_changed(now, owner, record, log.boot_epoch());
   } else if (visible && log.shown && !same) {
     event(Event::Kind::record_set, owner, scope, record.key, record.value);
   } else if (!visible && had && log.ever_shown) {
@@ -90,7 +89,7 @@ bool Engine::apply(Instant now, ScopeId scope, const NodeId& owner, OriginLog& l
 void Engine::vanish(Instant now, ScopeId scope, const NodeId& owner, const OriginLog& log,
                     const std::string& key) {
   if (is_reserved(scope, key)) {
-    attachment_changed(now, owner, key, nullptr, log.boot_epoch());
+    attachment_changed(now, owner, {0, wire::RecordKind::tombstone, key, {}}, log.boot_epoch());
   } else if (log.ever_shown) {
     event(Event::Kind::record_erased, owner, scope, key);
   }
@@ -107,7 +106,7 @@ void Engine::settle(Instant now, ScopeId scope, const NodeId& owner, OriginLog& 
   if (superseded) {
     for (const auto& [key, entry] : *superseded) {
       if (is_reserved(scope, key)) {
-        detach(now, scope_of(key), owner, log.boot_epoch());
+        detach(now, scope_of(key), owner, {log.boot_epoch(), 0});
       } else {
         vanish(now, scope, owner, log, key);
       }
@@ -146,7 +145,7 @@ void Engine::drop_log(Instant now, ScopeId scope, const NodeId& owner) {
   for (const auto& [network, owners] : attachments_) {
     if (owners.contains(owner)) networks.push_back(network);
   }
-  for (ScopeId network : networks) detach(now, network, owner);
+  for (ScopeId network : networks) detach(now, network, owner, StayEnd{});
 }
 
 // --- news ---
