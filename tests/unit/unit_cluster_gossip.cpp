@@ -72,6 +72,13 @@ struct Net {
       settle();
     }
   }
+  // What `from` has sent arrives at `to` now.
+  std::vector<Event> arrive(uint8_t to, uint8_t from, const Effects& effects) {
+    for (const Packet& packet : effects.packets) {
+      nodes.at(to).on_packet(now, address(from), node(from), packet.bytes);
+    }
+    return nodes.at(to).take(now).events;
+  }
   Gossip& operator[](uint8_t n) { return nodes.at(n); }
 };
 
@@ -257,18 +264,39 @@ TEST_CASE("a record of a new stay is not erased when the end of the former one c
   const Effects enters = net[2].take(net.now);
   REQUIRE(net[2].set(net.now, network, "new", "this stay"));
   const Effects writes = net[2].take(net.now);
-  auto arrive = [&](const Effects& effects) {
-    for (const Packet& packet : effects.packets) {
-      net[1].on_packet(net.now, address(2), node(2), packet.bytes);
-    }
-    return net[1].take(net.now).events;
-  };
-  CHECK(count(arrive(writes), Event::Kind::record_set) == 1);
-  const std::vector<Event> left = arrive(leaves);
+  CHECK(count(net.arrive(1, 2, writes), Event::Kind::record_set) == 1);
+  const std::vector<Event> left = net.arrive(1, 2, leaves);
   CHECK(net[1].records(network).empty());
   CHECK(count(left, Event::Kind::record_erased) == 1);
   CHECK(count(left, Event::Kind::record_hidden) == 1);
-  CHECK(count(arrive(enters), Event::Kind::record_restored) == 1);
+  CHECK(count(net.arrive(1, 2, enters), Event::Kind::record_restored) == 1);
+  REQUIRE(net[1].records(network).size() == 1);
+  CHECK(net[1].records(network)[0].key == "new");
+}
+
+TEST_CASE(
+    "records of a former boot are told of as erased, not left hidden, when its end comes late") {
+  Net net(2);
+  constexpr ScopeId network = 7;
+  for (uint8_t n = 1; n <= 2; ++n) REQUIRE(net[n].enter_scope(net.now, network));
+  REQUIRE(net[2].set(net.now, network, "old", "former boot"));
+  net.run(1s);
+  net.add(2, 2);
+  REQUIRE(net[1].records(network).size() == 1);
+  (void)net[1].take(net.now);
+  net[2].baseline_complete(net.now);
+  const Effects completes = net[2].take(net.now);
+  REQUIRE(net[2].enter_scope(net.now, network));
+  const Effects enters = net[2].take(net.now);
+  REQUIRE(net[2].set(net.now, network, "new", "this boot"));
+  const Effects writes = net[2].take(net.now);
+  CHECK(count(net.arrive(1, 2, writes), Event::Kind::record_set) == 1);
+  CHECK(net[1].records(network).size() == 2);
+  const std::vector<Event> ended = net.arrive(1, 2, completes);
+  CHECK(net[1].records(network).empty());
+  CHECK(count(ended, Event::Kind::record_erased) == 1);
+  CHECK(count(ended, Event::Kind::record_hidden) == 1);
+  CHECK(count(net.arrive(1, 2, enters), Event::Kind::record_restored) == 1);
   REQUIRE(net[1].records(network).size() == 1);
   CHECK(net[1].records(network)[0].key == "new");
 }
