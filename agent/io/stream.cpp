@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "io/stream.h"
 
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <sys/socket.h>
 
 #include <map>
+#include <optional>
 #include <utility>
 
 #include "base/fd.h"
@@ -14,6 +17,16 @@ namespace {
 
 constexpr size_t length_bytes = 4;
 constexpr auto accept_pause = 100ms;
+constexpr size_t held_at_most = 16;
+
+// A host that goes without a word leaves a held connection behind: it ends after two minutes.
+void keep_alive(int fd) {
+  const int on = 1, idle_s = 60, interval_s = 20, count = 3;
+  (void)setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on));
+  (void)setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &idle_s, sizeof(idle_s));
+  (void)setsockopt(fd, IPPROTO_TCP, TCP_KEEPINTVL, &interval_s, sizeof(interval_s));
+  (void)setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &count, sizeof(count));
+}
 
 Error broken(std::string_view why) { return Error(ErrorCode::unavailable, std::string(why)); }
 
@@ -42,6 +55,8 @@ class FramedSocket {
     reading_.cancel();
     writing_.cancel();
   }
+
+  int fd() const { return fd_.get(); }
 
  private:
   void finish_receive(Result<Bytes> outcome) {
@@ -165,10 +180,31 @@ struct StreamServer::State : std::enable_shared_from_this<StreamServer::State> {
       const auto keep = shared_from_this();
       const auto alive = connections[id];
       if (!request) return drop(id, true);
+      handling = id;
       handler(from, std::move(*request), [weak = weak_from_this(), id](Bytes reply) {
         if (const auto self = weak.lock()) self->answer(id, reply);
       });
+      handling = 0;
     });
+  }
+
+  void hold() {
+    const auto found = connections.find(handling);
+    if (found == connections.end()) return;
+    const auto node = connections.extract(found);
+    node.mapped()->deadline.cancel();
+    keep_alive(node.mapped()->socket.fd());
+    const uint64_t id = handling;
+    held[id] = node.mapped();
+    node.mapped()->socket.receive([this, id](Result<Bytes>) { release(id); });
+    if (held.size() > held_at_most) release(held.begin()->first);
+  }
+
+  void release(uint64_t id) {
+    const auto node = held.extract(id);
+    if (node.empty()) return;
+    node.mapped()->socket.stop();
+    loop.post([connection = node.mapped()] {});
   }
 
   void answer(uint64_t id, const Bytes& reply) {
@@ -199,6 +235,8 @@ struct StreamServer::State : std::enable_shared_from_this<StreamServer::State> {
   Timer pause;
   uint64_t next_id = 1;
   std::map<uint64_t, std::shared_ptr<Connection>> connections;
+  std::map<uint64_t, std::shared_ptr<Connection>> held;
+  uint64_t handling = 0;
 };
 
 StreamServer::StreamServer(std::shared_ptr<State> state) : state_(std::move(state)) {}
@@ -208,7 +246,10 @@ StreamServer::~StreamServer() {
   state_->pause.cancel();
   state_->listener.reset();
   state_->connections.clear();
+  state_->held.clear();
 }
+
+void StreamServer::hold() { state_->hold(); }
 
 Result<std::unique_ptr<StreamServer>> StreamServer::listen(Loop& loop, const SocketAddress& local,
                                                            Handler handler, StreamLimits limits) {
@@ -238,6 +279,56 @@ void stream_request(Loop& loop, const SocketAddress& to, ByteView request,
   exchange->deadline =
       loop.after(limits.timeout, [exchange] { exchange->finish(broken("no answer in time")); });
   exchange->start(request);
+}
+
+struct HeldStream::State : std::enable_shared_from_this<HeldStream::State> {
+  State(Loop& l, std::function<void()> f) : loop(l), lost(std::move(f)) {}
+
+  void start(Fd fd, ByteView request, const StreamLimits& limits) {
+    socket.emplace(loop, std::move(fd), limits.max_frame_bytes);
+    deadline = loop.after(limits.timeout, [this] { finish(); });
+    socket->send(request, [this](Result<> sent) {
+      if (!sent) return finish();
+      deadline.cancel();
+      keep_alive(socket->fd());
+      socket->receive([this](Result<Bytes>) { finish(); });
+    });
+  }
+
+  void finish() {
+    const auto keep = shared_from_this();
+    stop();
+    if (const auto done = std::exchange(lost, nullptr)) done();
+  }
+
+  void stop() {
+    deadline.cancel();
+    if (socket) socket->stop();
+  }
+
+  Loop& loop;
+  std::function<void()> lost;
+  std::optional<FramedSocket> socket;
+  Timer deadline;
+};
+
+HeldStream::HeldStream(Loop& loop, const SocketAddress& to, ByteView request,
+                       std::function<void()> lost, StreamLimits limits)
+    : state_(std::make_shared<State>(loop, std::move(lost))) {
+  if (auto fd = start_connect(to)) {
+    state_->start(std::move(*fd), request, limits);
+    return;
+  }
+  loop.post([weak = std::weak_ptr(state_)] {
+    if (const auto state = weak.lock()) state->finish();
+  });
+}
+
+// Destroyed later: the socket may be the one that is calling.
+HeldStream::~HeldStream() {
+  state_->lost = nullptr;
+  state_->stop();
+  state_->loop.post([state = state_] {});
 }
 
 }  // namespace weft::io

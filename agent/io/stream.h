@@ -35,6 +35,10 @@ class StreamServer {
   static Result<std::unique_ptr<StreamServer>> listen(Loop& loop, const SocketAddress& local,
                                                       Handler handler, StreamLimits limits = {});
   ~StreamServer();
+  // Within the handler, instead of a reply: the connection stays open, in silence and without a
+  // time-out, until the peer closes it: so it learns when this process is gone. At most 16, the
+  // oldest gives way.
+  void hold();
   SocketAddress local() const;
   const Counters& counters() const;
 
@@ -48,5 +52,19 @@ class StreamServer {
 // within.
 void stream_request(Loop& loop, const SocketAddress& to, ByteView request,
                     std::function<void(Result<Bytes>)> done, StreamLimits limits = {});
+
+// Sends `request` to a server that holds the connection, and keeps it. `lost` is called once when
+// it cannot be made in `limits.timeout` or has ended; never from within, nor after the destruction.
+class HeldStream {
+ public:
+  HeldStream(Loop& loop, const SocketAddress& to, ByteView request, std::function<void()> lost,
+             StreamLimits limits = {});
+  ~HeldStream();
+  HeldStream(const HeldStream&) = delete;
+
+ private:
+  struct State;
+  std::shared_ptr<State> state_;
+};
 
 }  // namespace weft::io

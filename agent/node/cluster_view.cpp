@@ -151,6 +151,9 @@ void ClusterView::on_event(const cluster::Event& event) {
     case Kind::member_metadata:
     case Kind::scope_entered:
     case Kind::scope_left:
+    case Kind::scope_synced:
+    case Kind::keys_staged:
+    case Kind::keys_sealing:
       break;
   }
 }

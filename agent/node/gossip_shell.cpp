@@ -46,6 +46,10 @@ Result<Sealer::KeyRing> ring_of(const GossipKeys& keys) {
   return ring;
 }
 
+cluster::KeyRingState state_of(const Sealer::KeyRing& ring) {
+  return {ring.current.epoch, ring.next ? ring.next->epoch : ring.current.epoch};
+}
+
 }  // namespace
 
 GossipShell::GossipShell(io::Loop& loop, cluster::Gossip gossip, OnEvents on_events)
@@ -68,6 +72,7 @@ Result<std::unique_ptr<GossipShell>> GossipShell::start(io::Loop& loop, const So
   cluster::Gossip core(cluster::Config{}, std::move(self), Rng(seed), loop.now());
   std::unique_ptr<GossipShell> shell(new GossipShell(loop, std::move(core), std::move(on_events)));
   shell->keys_ = keys;
+  shell->gossip_.set_keys(loop.now(), state_of(ring));
   shell->datagram_sealer_ = std::make_unique<Sealer>(id.bytes, boot_epoch, ring);
   shell->stream_sealer_ = std::make_unique<Sealer>(stream_id_of(id), boot_epoch, ring);
   GossipShell* raw = shell.get();
@@ -94,7 +99,14 @@ Result<> GossipShell::set_keys(const GossipKeys& keys) {
   datagram_sealer_->set_keys(ring);
   stream_sealer_->set_keys(ring);
   keys_ = keys;
+  gossip_.set_keys(now(), state_of(ring));
+  flush();
   return Ok;
+}
+
+uint64_t GossipShell::unknown_key() const {
+  return datagram_sealer_->counters().dropped_for(Sealer::Drop::unknown_key) +
+         stream_sealer_->counters().dropped_for(Sealer::Drop::unknown_key);
 }
 
 void GossipShell::revoke(const std::set<cluster::NodeId>& removed) {
@@ -112,7 +124,7 @@ void GossipShell::on_datagram(const SocketAddress& from, ByteView bytes) {
   const auto opened = datagram_sealer_->open(bytes);
   const auto* good = std::get_if<Sealer::Opened>(&opened);
   if (!good) return;  // counted by the sealer
-  gossip_.on_packet(now(), from, good->plaintext);
+  gossip_.on_packet(now(), from, {good->sender}, good->plaintext);
   flush();
 }
 
@@ -136,9 +148,10 @@ std::optional<Bytes> GossipShell::seal_stream(ByteView plaintext) {
   return out;
 }
 
-std::optional<Bytes> GossipShell::open_stream(ByteView sealed) {
+std::optional<GossipShell::Stream> GossipShell::open_stream(ByteView sealed) {
   ByteReader reader(sealed);
-  Bytes out, id;
+  Stream out;
+  Bytes id;
   uint32_t number = 0, parts = 1;
   for (; number < parts; number++) {
     const auto opened = stream_sealer_->open(reader.field());
@@ -151,11 +164,13 @@ std::optional<Bytes> GossipShell::open_stream(ByteView sealed) {
     if (number == 0) {
       id.assign(part_id.begin(), part_id.end());
       parts = part_count;
+      out.sender = {stream_id_of({good->sender})};
     }
+    if (stream_id_of({good->sender}) != out.sender.bytes) return std::nullopt;
     if (part_count != parts || !std::equal(id.begin(), id.end(), part_id.begin(), part_id.end()))
       return std::nullopt;
     const ByteView data = part.raw(part.remaining());
-    out.insert(out.end(), data.begin(), data.end());
+    out.bytes.insert(out.bytes.end(), data.begin(), data.end());
   }
   if (!reader.done()) return std::nullopt;
   return out;
@@ -165,7 +180,8 @@ void GossipShell::on_stream(const SocketAddress& from, Bytes request,
                             io::StreamServer::Reply reply) {
   const auto opened = open_stream(request);
   if (!opened) return reply({});
-  const Bytes answer = gossip_.on_stream_request(now(), from, *opened);
+  if (opened->bytes.empty()) return streams_->hold();  // it wants to know when we are gone
+  const Bytes answer = gossip_.on_stream_request(now(), from, opened->sender, opened->bytes);
   auto sealed = seal_stream(answer);
   reply(sealed ? std::move(*sealed) : Bytes());
   flush();
@@ -174,17 +190,28 @@ void GossipShell::on_stream(const SocketAddress& from, Bytes request,
 void GossipShell::start_stream(cluster::StreamRequest request) {
   const auto sealed = seal_stream(request.request);
   if (!sealed) return gossip_.on_stream_failed(now(), request.id);
-  io::stream_request(loop_, request.to, *sealed,
-                     [alive = alive_, id = request.id](Result<Bytes> reply) {
-                       if (!*alive) return;
-                       GossipShell& self = **alive;
-                       const auto opened = reply ? self.open_stream(*reply) : std::nullopt;
-                       if (opened)
-                         self.gossip_.on_stream_reply(self.now(), id, *opened);
-                       else
-                         self.gossip_.on_stream_failed(self.now(), id);
-                       self.flush();
-                     });
+  io::stream_request(
+      loop_, request.to, *sealed, [alive = alive_, id = request.id](Result<Bytes> reply) {
+        if (!*alive) return;
+        GossipShell& self = **alive;
+        const auto opened = reply ? self.open_stream(*reply) : std::nullopt;
+        if (opened)
+          self.gossip_.on_stream_reply(self.now(), id, opened->sender, opened->bytes);
+        else
+          self.gossip_.on_stream_failed(self.now(), id);
+        self.flush();
+      });
+}
+
+void GossipShell::watch(const cluster::WatchRequest& request) {
+  watch_.reset();
+  if (request.member.is_none()) return;
+  auto lost = [this, id = request.member] {
+    gossip_.on_watch_lost(now(), id);
+    flush();
+  };
+  const auto sealed = seal_stream({});
+  watch_ = std::make_unique<io::HeldStream>(loop_, request.to, sealed ? *sealed : Bytes(), lost);
 }
 
 void GossipShell::flush() {
@@ -200,6 +227,7 @@ void GossipShell::flush() {
       log_debug("gossip to " + packet.to.to_string() + ": " + sent.error().message());
   }
   for (cluster::StreamRequest& request : effects.streams) start_stream(std::move(request));
+  if (effects.watch) watch(*effects.watch);
   if (!effects.events.empty())
     loop_.post([alive = alive_, events = std::move(effects.events)]() mutable {
       if (*alive) (*alive)->on_events_(std::move(events));

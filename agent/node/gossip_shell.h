@@ -46,17 +46,28 @@ class GossipShell {
   cluster::Gossip& core() { return gossip_; }
   Instant now() const { return loop_.now(); }
   void flush();
+  // Opens with all keys, seals with one, and tells the other members which it holds: how far a
+  // rotation has come is core().key_progress(), and Event::keys_staged and keys_sealing. What no
+  // key opens is dropped and counted.
   Result<> set_keys(const GossipKeys& keys);
+  // Datagrams and stream parts of a key epoch that this node does not hold: it may have missed
+  // rotations.
+  uint64_t unknown_key() const;
   // Packets of these nodes are dropped.
   void revoke(const std::set<cluster::NodeId>& removed);
 
  private:
   GossipShell(io::Loop& loop, cluster::Gossip gossip, OnEvents on_events);
   std::optional<Bytes> seal_stream(ByteView plaintext);
-  std::optional<Bytes> open_stream(ByteView sealed);
+  struct Stream {
+    cluster::NodeId sender;
+    Bytes bytes;
+  };
+  std::optional<Stream> open_stream(ByteView sealed);
   void on_datagram(const SocketAddress& from, ByteView bytes);
   void on_stream(const SocketAddress& from, Bytes request, io::StreamServer::Reply reply);
   void start_stream(cluster::StreamRequest request);
+  void watch(const cluster::WatchRequest& request);
   void arm();
 
   io::Loop& loop_;
@@ -68,9 +79,9 @@ class GossipShell {
   std::unique_ptr<io::Sealer> datagram_sealer_, stream_sealer_;
   std::unique_ptr<io::UdpSocket> socket_;
   std::unique_ptr<io::StreamServer> streams_;
+  std::unique_ptr<io::HeldStream> watch_;
   io::Timer timer_;
   Instant armed_for_ = Instant::never();
-  bool flushing_ = false;
   std::shared_ptr<GossipShell*> alive_;
 };
 

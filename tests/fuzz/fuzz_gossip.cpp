@@ -25,9 +25,9 @@ NodeId node(uint8_t n) {
 }
 SocketAddress address(uint8_t n) { return {Address::v4(0x0a000000u + n), 7946}; }
 
-Bytes with_header(uint8_t sender, ByteView body) {
+Bytes with_header(ByteView body) {
   Bytes out;
-  wire::append_header(out, node(sender));
+  wire::append_header(out);
   out.insert(out.end(), body.begin(), body.end());
   return out;
 }
@@ -44,10 +44,10 @@ Bytes framed(uint8_t type, ByteView content) {
 void introduce(Gossip& gossip, Instant now, uint8_t n) {
   wire::Member news{MemberState::alive, node(n), {1, 1}, node(n), {}};
   news.info = {"n", n, address(n), address(n).address, ""};
-  gossip.on_packet(now, address(n), with_header(n, wire::encode(news)));
+  gossip.on_packet(now, address(n), node(n), with_header(wire::encode(news)));
   const std::string key("\0\0\0\0\7", 5);
   const wire::RecordNews attached{0, node(n), 1, {1, wire::RecordKind::value, key, "\1"}};
-  gossip.on_packet(now, address(n), with_header(n, wire::encode(attached)));
+  gossip.on_packet(now, address(n), node(n), with_header(wire::encode(attached)));
 }
 
 void check(const Effects& effects) {
@@ -83,28 +83,28 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   for (int pieces = 0; in.remaining() > 3 && pieces < 64; ++pieces) {
     const uint8_t what = in.u8();
     const auto sender = uint8_t(2 + what % 4);
-    const uint8_t type = in.u8() % 14;
+    const uint8_t type = in.u8() % 15;
     ByteView content = in.raw(std::min<size_t>(in.remaining(), in.u8() * 4));
     const Bytes body = what & 0x80 ? Bytes(content.begin(), content.end()) : framed(type, content);
     switch (what >> 4 & 7) {
       case 0:
-        gossip.on_packet(now, address(sender), content);
+        gossip.on_packet(now, address(sender), node(sender), content);
         break;
       case 1: {
         const Bytes reply =
-            gossip.on_stream_request(now, address(sender), with_header(sender, body));
+            gossip.on_stream_request(now, address(sender), node(sender), with_header(body));
         require(wire::Reader::open(reply).has_value());
         break;
       }
       case 2:
-        gossip.on_stream_reply(now, stream++, with_header(sender, body));
+        gossip.on_stream_reply(now, stream++, node(sender), with_header(body));
         break;
       case 3:
         now = std::max(now, gossip.next_timer());
         gossip.on_timer(now);
         break;
       default:
-        gossip.on_packet(now, address(sender), with_header(sender, body));
+        gossip.on_packet(now, address(sender), node(sender), with_header(body));
         break;
     }
     check(gossip.take(now));

@@ -4,6 +4,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <queue>
 #include <set>
 #include <string>
@@ -11,6 +12,7 @@
 
 #include "base/rng.h"
 #include "core/cluster/gossip.h"
+#include "core/cluster/member_table.h"
 
 namespace weft::sim {
 
@@ -28,6 +30,14 @@ struct Link {
 // How a process that is gone shows: its host answers with "port unreachable", or nothing does.
 enum class Death { refused, silent };
 
+// What packets and the heads of streams pass through, if anything.
+class Seal {
+ public:
+  virtual ~Seal() = default;
+  virtual Bytes seal(size_t from, const Bytes& plaintext) = 0;
+  virtual std::optional<Bytes> open(size_t to, const Bytes& sealed) = 0;
+};
+
 // Many nodes of the real core in virtual time, from one seed. It keeps what every owner wrote (the
 // truth) and what every node's events told (its view), and checks at each event that no record
 // comes back that this node had seen erased.
@@ -42,6 +52,9 @@ class Cluster {
   bool run_until(const std::function<bool()>& done, Duration limit, Duration step = 5ms);
   // All nodes know each other and have the same tables; from the first call on.
   void form();
+  // The same without the way there: every node starts from one list of all, and has no records,
+  // its baseline neither. For clusters whose lists and tables would not fit into memory N times.
+  void form_at_once();
 
   // --- what happens ---
   void start(size_t node);  // a new boot
@@ -56,6 +69,10 @@ class Cluster {
   void set(size_t node, ScopeId scope, const std::string& key, size_t value_bytes = 0);
   void erase(size_t node, ScopeId scope, const std::string& key);
   void skew_clocks(double ppm);  // before the first start
+  void set_keys(size_t node, cluster::KeyRingState keys);
+  void use(Seal* seal) { seal_ = seal; }
+  // Calls `what` after that time.
+  void after(Duration d, std::function<void()> what) { schedule(now_ + d, std::move(what)); }
   Link& link() { return link_; }
 
   // --- what is seen ---
@@ -68,7 +85,9 @@ class Cluster {
   bool converged(std::string* why = nullptr) const;
   bool knows(size_t node, size_t owner, ScopeId scope, const std::string& key) const;
   cluster::MemberState state_of(size_t node, size_t other) const {
-    return nodes_[node].states[other];
+    const auto& states = nodes_[node].states;
+    const auto it = states.find(other);
+    return it != states.end() ? it->second : other == node ? cluster::MemberState::alive : usual_;
   }
   // True if every other node that is up holds `other` for `state`.
   bool everywhere(size_t other, cluster::MemberState state) const;
@@ -76,7 +95,18 @@ class Cluster {
     return nodes_[node].truth;
   }
   size_t false_deaths() const { return false_deaths_; }
+  // A node that had seen a write erased was told of it, or of an older one, again, and it is not
+  // what the owner holds. If it is, then an old end of the owner's stay in the network arrived late
+  // (its tombstone collected: only a snapshot told of it), and the repair has brought a valid
+  // record back; that what is valid is seen at last, and nothing else, is for converged().
   const std::vector<std::string>& resurrections() const { return resurrections_; }
+  // The first record of an alive owner that was told of as hidden, and never as restored or erased:
+  // its user would keep it. Empty if there is none. Lasts until Config::orphan_lifetime.
+  std::string hidden_for_good() const;
+  // Called for each event, after it has been taken into the node's view.
+  void on_event(std::function<void(size_t node, const cluster::Event&)> hook) {
+    hook_ = std::move(hook);
+  }
   uint64_t trace() const { return trace_; }  // of everything delivered, in order
   uint64_t packets() const { return packets_; }
   uint64_t bytes() const { return bytes_; }
@@ -90,15 +120,18 @@ class Cluster {
     uint64_t boot_epoch = 0;
     uint64_t generation = 0;  // of the process, so that old events do not reach a new one
     std::unique_ptr<cluster::Gossip> gossip;
+    std::optional<size_t> watched;  // it holds a connection to that node
     bool leaving = false;
     Death death = Death::silent;
     int group = 0;
     Duration clock_offset{};
     double clock_rate = 1;
+    cluster::KeyRingState keys;
     Instant timer = Instant::never();
     std::map<ScopeId, std::map<std::string, std::string>> truth;
-    std::vector<cluster::MemberState> states;  // of all nodes, as its events told
+    std::map<size_t, cluster::MemberState> states;  // as its events told, where it is not `usual_`
     std::map<RecordKey, std::string> view;
+    std::set<RecordKey> hidden;            // told of as hidden, not yet as restored or erased
     std::map<RecordKey, uint64_t> erased;  // the highest write seen erased
   };
   struct Happening {
@@ -114,8 +147,15 @@ class Cluster {
   Instant local(const Node& node) const;
   void collect(size_t node);
   void watch(size_t node, const cluster::Event& event);
+  bool written(const cluster::Event& event) const;
   void deliver(size_t from, const SocketAddress& to, Bytes bytes);
+  void arrive(size_t from, size_t to, const Bytes& bytes);
+  bool head_passes(size_t from, size_t to, const Bytes& stream);
   void stream(size_t from, cluster::StreamRequest request);
+  void watch_member(size_t node, const cluster::WatchRequest& request);
+  void lose_watch(size_t watcher, size_t target);
+  void boot(size_t node, std::shared_ptr<const cluster::MemberList> known);
+  cluster::MemberInfo info_of(size_t node) const;
   bool connected(size_t from, size_t to) const;
   Duration delay();
   void note(uint64_t value);
@@ -130,11 +170,14 @@ class Cluster {
   uint64_t packets_ = 0, bytes_ = 0, writes_ = 0;
   double skew_ppm_ = 0;
   size_t false_deaths_ = 0;
+  cluster::MemberState usual_ = cluster::MemberState::left;  // of a node that nobody spoke of
   std::priority_queue<Happening> queue_;
   std::vector<Node> nodes_;
   std::map<NodeId, size_t> index_;
   std::set<std::pair<size_t, size_t>> cuts_;
   std::vector<std::string> resurrections_;
+  std::function<void(size_t, const cluster::Event&)> hook_;
+  Seal* seal_ = nullptr;
 };
 
 // The seeds to run: the one asked for by --seed or WEFT_SEED, or 1..count; WEFT_SEEDS=n runs n

@@ -49,7 +49,7 @@ struct Net {
         for (Event& event : effects.events) events[n].push_back(std::move(event));
         for (Packet& packet : effects.packets) {
           const auto to = uint8_t(packet.to.address.to_v4());
-          if (nodes.contains(to)) nodes.at(to).on_packet(now, address(n), packet.bytes);
+          if (nodes.contains(to)) nodes.at(to).on_packet(now, address(n), node(n), packet.bytes);
         }
         for (StreamRequest& stream : effects.streams) {
           const auto to = uint8_t(stream.to.address.to_v4());
@@ -57,8 +57,9 @@ struct Net {
             gossip.on_stream_failed(now, stream.id);
             continue;
           }
-          const Bytes reply = nodes.at(to).on_stream_request(now, address(n), stream.request);
-          gossip.on_stream_reply(now, stream.id, reply);
+          const Bytes reply =
+              nodes.at(to).on_stream_request(now, address(n), node(n), stream.request);
+          gossip.on_stream_reply(now, stream.id, node(to), reply);
         }
       }
     }
@@ -70,6 +71,13 @@ struct Net {
       }
       settle();
     }
+  }
+  // What `from` has sent arrives at `to` now.
+  std::vector<Event> arrive(uint8_t to, uint8_t from, const Effects& effects) {
+    for (const Packet& packet : effects.packets) {
+      nodes.at(to).on_packet(now, address(from), node(from), packet.bytes);
+    }
+    return nodes.at(to).take(now).events;
   }
   Gossip& operator[](uint8_t n) { return nodes.at(n); }
 };
@@ -175,10 +183,10 @@ TEST_CASE("somebody else's copy of our identity is noticed, not believed") {
   wire::Member clone{MemberState::alive, node(1), {9, 9}, node(1), {}};
   clone.info = {"clone", 1, address(9), address(9).address, ""};
   Bytes packet;
-  wire::append_header(packet, node(2));
+  wire::append_header(packet);
   const Bytes message = wire::encode(clone);
   packet.insert(packet.end(), message.begin(), message.end());
-  net[1].on_packet(net.now, address(2), packet);
+  net[1].on_packet(net.now, address(2), node(2), packet);
   CHECK(net[1].counters().identity_conflicts == 1);
   CHECK(net[1].members()[0].info.name == "n1");
 }
@@ -191,9 +199,9 @@ TEST_CASE("garbage is counted and changes nothing") {
   for (int i = 0; i < 2000; ++i) {
     Bytes bytes(rng.below(200));
     for (uint8_t& byte : bytes) byte = uint8_t(rng());
-    net[1].on_packet(net.now, address(2), bytes);
+    net[1].on_packet(net.now, address(2), node(2), bytes);
   }
-  net[1].on_packet(net.now, address(2), Bytes(Limits::packet_bytes + 1));
+  net[1].on_packet(net.now, address(2), node(2), Bytes(Limits::packet_bytes + 1));
   CHECK(net[1].counters().malformed > 1900);
   CHECK(net[1].members_hash() == hash);
 }
@@ -221,4 +229,74 @@ TEST_CASE("two nodes may use the same key for different records") {
   REQUIRE(net[1].erase(net.now, 0, "k"));
   net.settle();
   CHECK(net[2].records(0).size() == 1);
+}
+
+TEST_CASE("each node watches the next alive one, and a lost watch is followed by a ping") {
+  Net net(3);
+  net.run(1s);
+  (void)net[1].take(net.now);
+  net[1].on_watch_lost(net.now, node(3));  // it watches 2, not 3
+  CHECK(net[1].counters().watches_lost == 0);
+  net[1].on_watch_lost(net.now, node(2));
+  CHECK(net[1].counters().watches_lost == 1);
+  Effects effects = net[1].take(net.now);
+  REQUIRE(effects.packets.size() == 1);
+  CHECK(effects.packets[0].to == address(2));
+  CHECK_FALSE(effects.watch.has_value());
+  // Its port is refused: a suspect is not watched, the next one is.
+  net[1].on_port_refused(net.now, address(2));
+  effects = net[1].take(net.now);
+  REQUIRE(effects.watch.has_value());
+  CHECK(effects.watch->member == node(3));
+}
+
+TEST_CASE("a record of a new stay is not erased when the end of the former one comes late") {
+  Net net(2);
+  constexpr ScopeId network = 7;
+  for (uint8_t n = 1; n <= 2; ++n) REQUIRE(net[n].enter_scope(net.now, network));
+  REQUIRE(net[2].set(net.now, network, "old", "former stay"));
+  net.run(1s);
+  REQUIRE(net[1].records(network).size() == 1);
+  // Node 2 leaves, enters again and writes; the packets overtake each other.
+  net[2].leave_scope(net.now, network);
+  const Effects leaves = net[2].take(net.now);
+  REQUIRE(net[2].enter_scope(net.now, network));
+  const Effects enters = net[2].take(net.now);
+  REQUIRE(net[2].set(net.now, network, "new", "this stay"));
+  const Effects writes = net[2].take(net.now);
+  CHECK(count(net.arrive(1, 2, writes), Event::Kind::record_set) == 1);
+  const std::vector<Event> left = net.arrive(1, 2, leaves);
+  CHECK(net[1].records(network).empty());
+  CHECK(count(left, Event::Kind::record_erased) == 1);
+  CHECK(count(left, Event::Kind::record_hidden) == 1);
+  CHECK(count(net.arrive(1, 2, enters), Event::Kind::record_restored) == 1);
+  REQUIRE(net[1].records(network).size() == 1);
+  CHECK(net[1].records(network)[0].key == "new");
+}
+
+TEST_CASE(
+    "records of a former boot are told of as erased, not left hidden, when its end comes late") {
+  Net net(2);
+  constexpr ScopeId network = 7;
+  for (uint8_t n = 1; n <= 2; ++n) REQUIRE(net[n].enter_scope(net.now, network));
+  REQUIRE(net[2].set(net.now, network, "old", "former boot"));
+  net.run(1s);
+  net.add(2, 2);
+  REQUIRE(net[1].records(network).size() == 1);
+  (void)net[1].take(net.now);
+  net[2].baseline_complete(net.now);
+  const Effects completes = net[2].take(net.now);
+  REQUIRE(net[2].enter_scope(net.now, network));
+  const Effects enters = net[2].take(net.now);
+  REQUIRE(net[2].set(net.now, network, "new", "this boot"));
+  const Effects writes = net[2].take(net.now);
+  CHECK(count(net.arrive(1, 2, writes), Event::Kind::record_set) == 1);
+  CHECK(net[1].records(network).size() == 2);
+  const std::vector<Event> ended = net.arrive(1, 2, completes);
+  CHECK(net[1].records(network).empty());
+  CHECK(count(ended, Event::Kind::record_erased) == 1);
+  CHECK(count(ended, Event::Kind::record_hidden) == 1);
+  CHECK(count(net.arrive(1, 2, enters), Event::Kind::record_restored) == 1);
+  REQUIRE(net[1].records(network).size() == 1);
+  CHECK(net[1].records(network)[0].key == "new");
 }

@@ -43,9 +43,9 @@ Drop dropped(Sealer& s, ByteView datagram) {
 TEST_CASE("what one node seals another opens, with sender, boot and key epoch") {
   Sealer a(sender(1), 100, {{}, key(5), {}});
   Sealer b(sender(2), 7, {{}, key(5), {}});
-  for (const std::string& content : {std::string("hello"), std::string(), std::string(1319, 'x')}) {
+  for (const std::string& content : {std::string("hello"), std::string(), std::string(1317, 'x')}) {
     const Bytes datagram = sealed(a, content);
-    CHECK(datagram.size() == content.size() + Sealer::overhead_bytes);
+    CHECK(datagram.size() == content.size() + Sealer::overhead_bytes_min);
     CHECK(datagram.size() <= 1372);
     auto outcome = b.open(datagram);
     REQUIRE(std::holds_alternative<Sealer::Opened>(outcome));
@@ -98,7 +98,7 @@ TEST_CASE("a datagram cut at any length is dropped and does no harm") {
   const Bytes datagram = sealed(a, "some content of the cluster");
   for (size_t length = 0; length < datagram.size(); ++length) {
     const Drop reason = dropped(b, ByteView(datagram).first(length));
-    CHECK(reason == (length < Sealer::overhead_bytes ? Drop::truncated : Drop::forged));
+    CHECK(reason == (length < Sealer::overhead_bytes_min ? Drop::truncated : Drop::forged));
   }
   CHECK(dropped(b, Bytes(Sealer::datagram_bytes + 1)) == Drop::oversize);
   CHECK(opens(b, datagram));
@@ -146,8 +146,7 @@ TEST_CASE(
   Sealer b(sender(2), 1, {{}, key(1), {}});
   // Same key, same counter, same content: if the nonce met the same subkey, these would be equal.
   const Bytes before = sealed(first, "same content"), after = sealed(second, "same content");
-  CHECK_FALSE(std::equal(before.begin() + Sealer::header_bytes, before.end(),
-                         after.begin() + Sealer::header_bytes));
+  CHECK_FALSE(std::equal(before.begin() + 20, before.end(), after.begin() + 20));
   CHECK(opens(b, before));
   CHECK(opens(b, after));
   CHECK(dropped(b, sealed(first, "from the old boot")) == Drop::old_boot);
@@ -159,8 +158,7 @@ TEST_CASE("two senders never share a subkey") {
   Sealer a(sender(1), 10, {{}, key(1), {}});
   Sealer c(sender(3), 10, {{}, key(1), {}});
   const Bytes one = sealed(a, "same content"), other = sealed(c, "same content");
-  CHECK_FALSE(std::equal(one.begin() + Sealer::header_bytes, one.end(),
-                         other.begin() + Sealer::header_bytes));
+  CHECK_FALSE(std::equal(one.begin() + 20, one.end(), other.begin() + 20));
 }
 
 TEST_CASE("a removed node's datagrams are dropped, and our own") {
@@ -172,4 +170,12 @@ TEST_CASE("a removed node's datagrams are dropped, and our own") {
   CHECK(dropped(b, sealed(b, "x")) == Drop::own);
   b.set_removed({});
   CHECK(opens(b, sealed(a, "x")));
+}
+
+TEST_CASE("the largest header and content fit the datagram") {
+  Sealer a(sender(1), ~uint64_t(0), {{}, key(~uint32_t(0)), {}});
+  Sealer b(sender(2), 1, {{}, key(~uint32_t(0)), {}});
+  const Bytes datagram = sealed(a, std::string(Sealer::plaintext_bytes, 'x'));
+  CHECK(datagram.size() <= Sealer::datagram_bytes);
+  CHECK(opens(b, datagram));
 }

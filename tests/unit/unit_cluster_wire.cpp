@@ -18,9 +18,10 @@ NodeId node(uint8_t n) {
 std::vector<Bytes> samples() {
   using namespace wire;
   wire::Member alive{MemberState::alive, node(3), {7, 9}, node(3), {}};
-  alive.info = {"web-1", 4, {Address::v4(0x0a000001), 7946}, Address::v4(0x0a000001), "opaque"};
+  alive.info = {"web-1",  4,     {Address::v4(0x0a000001), 7946}, Address::v4(0x0a000001),
+                "opaque", {5, 6}};
   return {
-      encode(Ping{1, node(2), 20}),
+      encode(Ping{1, tag_of(node(2)), 20, 77}),
       encode(Ack{1, 0}),
       encode(Relay{2, node(2), {Address::v4(1), 80}, 100}),
       encode(Relayed{3}),
@@ -28,6 +29,7 @@ std::vector<Bytes> samples() {
       encode(alive),
       encode(wire::Member{MemberState::dead, node(4), {1, 2}, node(9), {}}),
       encode(Hashes{{{0, 1}, {4097, 2}}}),
+      encode(Compare{{{0, 1}, {4097, 2}}}),
       encode(RecordNews{4097, node(5), 3, {12, RecordKind::value, "key", "value"}}),
       encode(Digest{0, 5, 1, {1, 2}}),
       encode(Vector{1, 1, {0, 1}, {{node(1), 2, 3}}}),
@@ -44,7 +46,7 @@ std::vector<Bytes> samples() {
 
 Bytes packet() {
   Bytes out;
-  wire::append_header(out, node(1));
+  wire::append_header(out);
   for (const Bytes& message : samples()) out.insert(out.end(), message.begin(), message.end());
   return out;
 }
@@ -55,7 +57,6 @@ TEST_CASE("every message survives the way over the wire") {
   const Bytes bytes = packet();
   auto reader = wire::Reader::open(bytes);
   REQUIRE(reader);
-  CHECK(reader->sender() == node(1));
   for (const Bytes& sample : samples()) {
     const auto message = reader->next();
     REQUIRE(message);
@@ -67,7 +68,7 @@ TEST_CASE("every message survives the way over the wire") {
 
 TEST_CASE("a message of a newer version is skipped, the rest is read") {
   Bytes bytes;
-  wire::append_header(bytes, node(1));
+  wire::append_header(bytes);
   ByteWriter w(bytes);
   w.u8(200);
   w.field(view_of("from the future"));
@@ -104,7 +105,7 @@ TEST_CASE("what an owner may not write is malformed") {
   using namespace wire;
   auto malformed = [](const Message& message) {
     Bytes bytes;
-    append_header(bytes, node(1));
+    append_header(bytes);
     const Bytes encoded = encode(message);
     bytes.insert(bytes.end(), encoded.begin(), encoded.end());
     auto reader = Reader::open(bytes);

@@ -214,3 +214,45 @@ TEST_CASE("a stream server ends connections that are too long, cut off, silent o
   CHECK(broken(4));
   CHECK(handled == 0);
 }
+
+TEST_CASE("a held stream tells at once when its server is gone, and that nobody listens") {
+  Loop loop;
+  std::unique_ptr<StreamServer> server;
+  int handled = 0;
+  server = std::move(
+      *StreamServer::listen(loop, any_port4,
+                            [&](const SocketAddress&, const Bytes&, const StreamServer::Reply&) {
+                              ++handled;
+                              server->hold();
+                            },
+                            {.timeout = 30ms}));
+  int lost = 0;
+  HeldStream held(loop, server->local(), view_of("hold"), [&] { ++lost; });
+  REQUIRE(loop.run_until([&] { return handled == 1; }, 1s));
+  // No time-out ends it.
+  CHECK_FALSE(loop.run_until([&] { return lost > 0; }, 100ms));
+  server.reset();
+  CHECK(loop.run_until([&] { return lost == 1; }, 1s));
+  HeldStream nobody(loop, closed_port(SOCK_STREAM), view_of("hold"), [&] { ++lost; });
+  CHECK(loop.run_until([&] { return lost == 2; }, 1s));
+}
+
+TEST_CASE("of many held streams the oldest gives way") {
+  Loop loop;
+  std::unique_ptr<StreamServer> server;
+  int handled = 0;
+  server = std::move(*StreamServer::listen(
+      loop, any_port4, [&](const SocketAddress&, const Bytes&, const StreamServer::Reply&) {
+        ++handled;
+        server->hold();
+      }));
+  std::vector<int> lost;
+  std::vector<std::unique_ptr<HeldStream>> held;
+  for (int i = 0; i < 17; ++i) {
+    held.push_back(std::make_unique<HeldStream>(loop, server->local(), view_of("hold"),
+                                                [&lost, i] { lost.push_back(i); }));
+    REQUIRE(loop.run_until([&] { return handled == i + 1; }, 1s));
+  }
+  CHECK(loop.run_until([&] { return !lost.empty(); }, 1s));
+  CHECK(lost == std::vector<int>{0});
+}

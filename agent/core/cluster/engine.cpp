@@ -10,7 +10,9 @@ namespace {
 constexpr size_t packet_exchange_bytes = 8192;  // a longer answer takes a stream
 constexpr size_t streams_at_once = 32;
 constexpr size_t eager_bytes = 128 << 10;  // to one member at once; the rest is pulled
-constexpr Duration stall = 1s;             // a timer that late means that this process stood still
+constexpr Duration sweep_interval = 1s;
+constexpr Duration expiry_interval = 5s;
+constexpr Duration stall = 1s;  // a timer that late means that this process stood still
 
 }  // namespace
 
@@ -22,6 +24,7 @@ Engine::Engine(const Config& config, Gossip::Self self, Rng rng, Instant now)
       rng_(rng),
       started_(now),
       last_timer_(now),
+      members_(std::move(self.known), self.id),
       probe_number_(uint32_t(rng_())) {
   info_.name.resize(std::min(info_.name.size(), Limits::name_bytes));
   info_.opaque.resize(std::min(info_.opaque.size(), Limits::opaque_bytes));
@@ -30,9 +33,9 @@ Engine::Engine(const Config& config, Gossip::Self self, Rng rng, Instant now)
   own.shown = own.ever_shown = true;
   next_probe_ = now + Duration(int64_t(rng_.below(uint64_t(config_.probe_interval.count()))));
   next_reconnect_ = now + jitter(config_.reconnect_interval);
-  next_backstop_ = now + jitter(config_.backstop_interval);
-  next_sweep_ = now + jitter(1s);
-  next_join_ = Instant::never();
+  next_sweep_ = now + jitter(sweep_interval);
+  next_expiry_ = now + jitter(expiry_interval);
+  next_join_ = next_compare_ = Instant::never();
 }
 
 // Between 0.75 and 1.25 of `d`: nodes that started together do not stay in step.
@@ -47,26 +50,28 @@ void Engine::event(Event::Kind kind, const NodeId& member, ScopeId scope, std::s
 
 // --- input ---
 
-void Engine::on_packet(Instant now, const SocketAddress& from, ByteView plaintext) {
+void Engine::on_packet(Instant now, const SocketAddress& from, const NodeId& sender,
+                       ByteView plaintext) {
   ++counters_.packets_in;
   if (plaintext.size() > Limits::packet_bytes) {
     ++counters_.malformed;
     return;
   }
-  Sink sink{from};
+  Sink sink{from, sender};
   handle(now, plaintext, sink);
   flush(now, sink);
 }
 
-Bytes Engine::on_stream_request(Instant now, const SocketAddress& from, ByteView request) {
+Bytes Engine::on_stream_request(Instant now, const SocketAddress& from, const NodeId& sender,
+                                ByteView request) {
   ++counters_.streams_in;
   Bytes reply;
-  wire::append_header(reply, id_);
+  wire::append_header(reply);
   if (request.size() > Limits::stream_bytes) {
     ++counters_.malformed;
     return reply;
   }
-  Sink sink{from};
+  Sink sink{from, sender};
   handle(now, request, sink);
   for (const Bytes& message : sink.messages) {
     if (reply.size() + message.size() > Limits::stream_bytes) break;
@@ -75,10 +80,10 @@ Bytes Engine::on_stream_request(Instant now, const SocketAddress& from, ByteView
   return reply;
 }
 
-void Engine::on_stream_reply(Instant now, uint64_t id, ByteView reply) {
+void Engine::on_stream_reply(Instant now, uint64_t id, const NodeId& sender, ByteView reply) {
   const auto it = streams_.find(id);
   if (it == streams_.end()) return;
-  Sink sink{it->second.to};
+  Sink sink{it->second.to, sender};
   streams_.erase(it);
   if (reply.size() > Limits::stream_bytes) {
     ++counters_.malformed;
@@ -96,7 +101,6 @@ void Engine::handle(Instant now, ByteView content, Sink& sink) {
     ++counters_.malformed;
     return;
   }
-  sink.peer = reader->sender();
   if (sink.peer == id_) {
     ++counters_.identity_conflicts;
     return;
@@ -126,6 +130,7 @@ void Engine::dispatch(Instant now, const wire::Message& message, Sink& sink) {
     void operator()(const wire::Vector& m) { e.on_vector(now, m, sink); }
     void operator()(const wire::Pull& m) { e.on_pull(m, sink); }
     void operator()(const wire::Delta& m) { e.on_delta(now, m); }
+    void operator()(const wire::Compare& m) { e.on_compare(m, sink); }
   };
   std::visit(Visitor{*this, now, sink}, message);
 }
@@ -156,7 +161,7 @@ void Engine::send(const SocketAddress& to, const Bytes& message) {
   std::vector<Bytes>& packets = outbox_[to];
   if (packets.empty() || packets.back().size() + message.size() > Limits::packet_bytes) {
     packets.emplace_back();
-    wire::append_header(packets.back(), id_);
+    wire::append_header(packets.back());
   }
   packets.back().insert(packets.back().end(), message.begin(), message.end());
 }
@@ -169,7 +174,7 @@ void Engine::open_stream(Instant now, const SocketAddress& to, const NodeId& mem
     if (stream.to == to && (probe != 0) == (stream.probe != 0)) return;
   }
   StreamRequest request{++stream_number_, to, member, {}};
-  wire::append_header(request.request, id_);
+  wire::append_header(request.request);
   for (const Bytes& message : messages) {
     if (request.request.size() + message.size() > Limits::stream_bytes) break;
     request.request.insert(request.request.end(), message.begin(), message.end());
@@ -183,7 +188,7 @@ void Engine::open_stream(Instant now, const SocketAddress& to, const NodeId& mem
 // the same targets, so that they share packets.
 void Engine::send_eager() {
   struct Targets {
-    std::vector<Member*> members;
+    std::vector<const Member*> members;
     size_t bytes = 0;
   };
   std::map<std::pair<ScopeId, NodeId>, Targets> chosen;
@@ -192,14 +197,47 @@ void Engine::send_eager() {
     if (fresh) it->second.members = pick(item.scope, config_.fan_out, item.source);
     it->second.bytes += item.message.size();
     if (it->second.bytes > eager_bytes) continue;
-    for (Member* member : it->second.members) send(member->info.gossip, item.message);
+    for (const Member* member : it->second.members) send(member->info.gossip, item.message);
   }
   eager_.clear();
 }
 
-Effects Engine::take(Instant) {
+// A process that is gone shows at once to who holds a connection to it: its kernel closes it. So
+// each node keeps one to the next in the circle of ids.
+std::optional<WatchRequest> Engine::next_watch(Instant now) {
+  if (watch_again_ <= now) {
+    watch_again_ = Instant::never();
+    watch_lost_ = {};
+    ring_changed_ = true;
+  }
+  if (!ring_changed_) return std::nullopt;
+  ring_changed_ = false;
+  const Member* next = left_at_ ? nullptr : members_.successor(id_);
+  if (next && next->id == watch_lost_) return std::nullopt;  // in a while
+  WatchRequest wanted;
+  if (next) wanted = {next->id, next->info.gossip};
+  if (watch_ == wanted || (!watch_ && !next)) return std::nullopt;
+  watch_ = wanted;
+  return watch_;
+}
+
+void Engine::on_watch_lost(Instant now, const NodeId& id) {
+  if (!watch_ || watch_->member != id) return;
+  ++counters_.watches_lost;
+  watch_.reset();
+  watch_lost_ = id;
+  watch_again_ = now + config_.watch_pause;
+  ring_changed_ = true;
+  // Its port says what has happened: it is refused, or somebody answers.
+  const Member* member = find(id);
+  if (member && member->reachable()) send_ping(member->info.gossip, id, next_probe_number());
+}
+
+Effects Engine::take(Instant now) {
   send_eager();
+  tell_keys();
   Effects effects;
+  effects.watch = next_watch(now);
   for (auto& [to, packets] : outbox_) {
     for (Bytes& bytes : packets) effects.packets.push_back({to, std::move(bytes)});
   }
@@ -219,7 +257,7 @@ void Engine::on_timer(Instant now) {
   if (due < now - stall) {
     // This process stood still. What it missed proves nothing about others.
     const Duration lost = now - due;
-    for (const NodeId& id : suspects_) find(id)->suspicion->started = now;
+    for (const NodeId& id : suspects_) members_.edit(id)->suspicion->started = now;
     for (auto& [number, probe] : probes_) {
       probe.direct_deadline = probe.direct_deadline + lost;
       probe.deadline = probe.deadline + lost;
@@ -235,7 +273,7 @@ void Engine::on_timer(Instant now) {
   if (next_probe_ <= now) start_round(now);
   if (next_join_ <= now) contact_seeds(now);
   if (next_reconnect_ <= now) reconnect(now);
-  if (next_backstop_ <= now) backstop(now);
+  if (next_compare_ <= now) compare(now);
 }
 
 Instant Engine::next_timer() const {
@@ -243,21 +281,21 @@ Instant Engine::next_timer() const {
   if (!suspects_.empty()) {
     const SuspicionTimes times = suspicion_now();
     for (const NodeId& id : suspects_) {
-      const Member& member = members_.at(id);
-      next =
-          std::min(next, std::max(member.suspicion->deadline(times), member.acked + times.minimum));
+      next = std::min(next, death_of(*find(id), times));
     }
   }
   if (left_at_) return next;
-  return std::min({next, next_probe_, next_join_, next_reconnect_, next_backstop_});
+  return std::min({next, next_probe_, next_join_, next_reconnect_, next_compare_, watch_again_});
 }
 
 void Engine::sweep(Instant now) {
-  next_sweep_ = now + jitter(1s);
+  next_sweep_ = now + jitter(sweep_interval);
   std::erase_if(streams_, [&](const auto& item) {
     return now - item.second.started > config_.stream_timeout;
   });
   if (!baseline_done_ && now - started_ > config_.baseline_grace) baseline_complete(now);
+  if (next_expiry_ > now) return;
+  next_expiry_ = now + jitter(expiry_interval);
   expire_members(now);
   expire_records(now);
 }

@@ -12,6 +12,7 @@
 #include "base/result.h"
 #include "base/rng.h"
 #include "core/cluster/gossip.h"
+#include "core/cluster/member_table.h"
 #include "core/cluster/suspicion.h"
 #include "core/cluster/table.h"
 
@@ -19,17 +20,19 @@ namespace weft::cluster {
 
 // The state behind Gossip. One class, for its parts are one invariant (what is visible depends on
 // members, attachments and logs together), in files by subject: engine.cpp (construction, timers,
-// packing), members.cpp (who is alive), probe.cpp (failure detection), records.cpp (tables),
-// sync.cpp (anti-entropy).
+// packing), members.cpp (who is alive), probe.cpp (failure detection), attachments.cpp (who takes
+// part, what is visible), records.cpp (tables), compare.cpp and sync.cpp (anti-entropy).
 class Engine {
  public:
   Engine(const Config& config, Gossip::Self self, Rng rng, Instant now);
 
-  void on_packet(Instant now, const SocketAddress& from, ByteView plaintext);
+  void on_packet(Instant now, const SocketAddress& from, const NodeId& sender, ByteView plaintext);
   void on_port_refused(Instant now, const SocketAddress& address);
-  Bytes on_stream_request(Instant now, const SocketAddress& from, ByteView request);
-  void on_stream_reply(Instant now, uint64_t id, ByteView reply);
+  Bytes on_stream_request(Instant now, const SocketAddress& from, const NodeId& sender,
+                          ByteView request);
+  void on_stream_reply(Instant now, uint64_t id, const NodeId& sender, ByteView reply);
   void on_stream_failed(uint64_t id);
+  void on_watch_lost(Instant now, const NodeId& id);
   void on_timer(Instant now);
   Instant next_timer() const;
   void join(Instant now, std::span<const SocketAddress> seeds);
@@ -42,13 +45,16 @@ class Engine {
   Result<> set(Instant now, ScopeId scope, std::string_view key, std::string_view value);
   Result<> erase(Instant now, ScopeId scope, std::string_view key);
   void baseline_complete(Instant now);
+  void set_keys(Instant now, KeyRingState keys);
   Effects take(Instant now);
 
   std::vector<MemberView> members() const;
   std::vector<RecordView> records(ScopeId scope) const;
   std::vector<NodeId> scope_members(ScopeId scope) const;
   bool in_scope(ScopeId scope) const { return scopes_.contains(scope); }
-  size_t alive_members() const { return alive_.size() + (left_at_ ? 0 : 1); }
+  size_t alive_members() const { return members_.reachable() + (left_at_ ? 0 : 1); }
+  bool synced(ScopeId scope) const;
+  KeyProgress key_progress(uint32_t epoch) const;
   uint64_t hash_of(ScopeId scope);
   const Counters& counters() const { return counters_; }
   uint32_t local_health() const { return health_.score(); }
@@ -56,31 +62,25 @@ class Engine {
   size_t stored_bytes() const;
 
  private:
-  struct Member {
-    NodeId id;
-    MemberState state = MemberState::alive;
-    Incarnation incarnation;
-    MemberInfo info;
-    RoundTrip rtt;
-    Instant acked{};    // its last answer to us
-    Instant changed{};  // of the state
-    std::unique_ptr<Suspicion> suspicion;
-    size_t alive_index = 0;  // in alive_, while alive or suspect
-    bool reachable() const { return state == MemberState::alive || state == MemberState::suspect; }
-  };
   // A log's owner takes part in a scope since its write `base` there.
   struct Attachment {
     uint64_t boot_epoch = 0;
     uint64_t base = 1;
   };
+  // The last write of a stay that has ended; if it is not known, all that we have are of it.
+  struct StayEnd {
+    uint64_t boot_epoch = UINT64_MAX;
+    uint64_t sequence = UINT64_MAX;
+  };
   struct Scope {
     std::map<NodeId, OriginLog> logs;
     uint64_t hash = 0;
     bool hash_valid = false;
-    std::vector<Member*> peers;  // reachable members that take part
+    std::vector<NodeId> peers;  // reachable members that take part
     bool peers_valid = false;
     std::map<NodeId, Instant> agreed;  // when a peer last showed our hash
     Instant synced{};
+    bool compared = false;    // it has equalled a peer's: Event::scope_synced was told
     bool tombstones = false;  // some log has some: `agreed` is worth keeping
   };
   struct Probe {
@@ -146,6 +146,7 @@ class Engine {
 
   // engine.cpp
   void handle(Instant now, ByteView content, Sink& sink);
+  std::optional<WatchRequest> next_watch(Instant now);
   void dispatch(Instant now, const wire::Message& message, Sink& sink);
   void flush(Instant now, Sink& sink);
   void send(const SocketAddress& to, const Bytes& message);
@@ -158,16 +159,16 @@ class Engine {
   void sweep(Instant now);
 
   // members.cpp
-  Member* find(const NodeId& id);
+  const Member* find(const NodeId& id) const { return members_.find(id); }
   wire::Member news_of(const Member& member) const;
   wire::Member news_of_self() const;
   void on_member(Instant now, const wire::Member& news, Sink& sink);
   void on_news_of_self(Instant now, const wire::Member& news);
-  void on_alive(Instant now, Member& member, const wire::Member& news, Sink& sink);
-  void on_suspect(Instant now, Member& member, const wire::Member& news);
-  void on_gone(Instant now, Member& member, const wire::Member& news);
+  void on_alive(Instant now, const Member& known, const wire::Member& news, Sink& sink);
+  void on_suspect(Instant now, const Member& known, const wire::Member& news);
+  void on_gone(Instant now, const Member& known, const wire::Member& news);
   Member* add_member(Instant now, const wire::Member& news);
-  void suspect(Instant now, Member& member, bool refused);
+  void suspect(Instant now, const Member& known, bool refused);
   void set_state(Instant now, Member& member, MemberState state);
   void forget(Instant now, const NodeId& id);
   void spread_member(Instant now, const wire::Member& news, const NodeId& source);
@@ -175,7 +176,9 @@ class Engine {
   void add_rumors(const SocketAddress& to);
   void check_suspicions(Instant now);
   SuspicionTimes suspicion_now() const;
+  static Instant death_of(const Member& member, const SuspicionTimes& times);
   void expire_members(Instant now);
+  void tell_keys();
 
   // probe.cpp
   void on_ping(Instant now, const wire::Ping& ping, Sink& sink);
@@ -184,20 +187,34 @@ class Engine {
   void on_nack(uint32_t probe);
   void start_round(Instant now);
   void probe_successor(Instant now);
-  void start_probe(Instant now, Member& member);
+  void probe_random(Instant now);
+  void start_probe(Instant now, const Member& member);
   void escalate(Instant now, uint32_t number, Probe& probe);
   void finish_failed(Instant now, const Probe& probe);
-  void send_ping(Instant now, const SocketAddress& to, const NodeId& target, uint32_t probe);
+  void send_ping(const SocketAddress& to, const NodeId& target, uint32_t probe);
   void probe_timers(Instant now);
   void reconnect(Instant now);
   void contact_seeds(Instant now);
   uint8_t loss_byte() const;
-  wire::Hashes hashes_for(const NodeId& peer, size_t limit);
+  uint32_t next_probe_number();
   Instant probe_timer() const;
 
-  // records.cpp
-  bool active(ScopeId scope, const NodeId& owner) const;
+  // attachments.cpp
   bool owner_reachable(const NodeId& owner) const;
+  bool active(ScopeId scope, const NodeId& owner) const;
+  void refresh(Instant now, ScopeId scope, const NodeId& owner);
+  void refresh_owner(Instant now, const NodeId& owner);
+  void detach(Instant now, ScopeId scope, const NodeId& owner, StayEnd end);
+  void end_stay(Instant now, ScopeId scope, const NodeId& owner, OriginLog& log, StayEnd end);
+  void begin_stay(Instant now, ScopeId scope, const NodeId& owner, OriginLog& log,
+                  const Attachment& stay, bool fresh);
+  void void_writes(ScopeId scope, const NodeId& owner, OriginLog& log, uint64_t base);
+  void attachment_changed(Instant now, const NodeId& owner, const wire::Record& record,
+                          uint64_t boot_epoch);
+  const std::vector<NodeId>& peers_of(ScopeId scope);
+  std::vector<const Member*> pick(ScopeId scope, size_t count, const NodeId& except);
+
+  // records.cpp
   OriginLog* log_for(Instant now, ScopeId scope, const NodeId& owner, uint64_t boot_epoch);
   bool refuses(ScopeId scope, const NodeId& owner, uint64_t boot_epoch) const;
   void on_record(Instant now, const wire::RecordNews& news, const NodeId& sender);
@@ -207,22 +224,22 @@ class Engine {
   void vanish(Instant now, ScopeId scope, const NodeId& owner, const OriginLog& log,
               const std::string& key);
   void settle(Instant now, ScopeId scope, const NodeId& owner, OriginLog& log);
-  void refresh(Instant now, ScopeId scope, const NodeId& owner);
-  void refresh_owner(Instant now, const NodeId& owner);
   void drop_log(Instant now, ScopeId scope, const NodeId& owner);
-  void detach(Instant now, ScopeId scope, const NodeId& owner);
-  void attachment_changed(Instant now, const NodeId& owner, std::string_view key,
-                          const std::string* value, uint64_t boot_epoch);
   void write_own(Instant now, ScopeId scope, wire::RecordKind kind, std::string_view key,
                  std::string_view value);
-  void changed(Instant now, ScopeId scope, const NodeId& owner);
   void expire_records(Instant now);
-  std::vector<Member*>& peers_of(ScopeId scope);
-  std::vector<Member*> pick(ScopeId scope, size_t count, const NodeId& except1,
-                            const NodeId& except2 = {});
+
+  // compare.cpp
+  void on_shared(Instant now, uint64_t theirs, Sink& sink);
+  void on_hashes(Instant now, const wire::Hashes& hashes, Sink& sink);
+  void on_compare(const wire::Compare& compare, Sink& sink);
+  uint64_t shared_hash(const NodeId& peer);
+  wire::Hashes hashes_for(const NodeId& peer, size_t limit);
+  void equal(Instant now, ScopeId scope, const NodeId& peer);
+  void compare_soon(Instant now);
+  void compare(Instant now);
 
   // sync.cpp
-  void on_hashes(Instant now, const wire::Hashes& hashes, Sink& sink);
   void on_digest(Instant now, const wire::Digest& digest, Sink& sink);
   void on_vector(Instant now, const wire::Vector& vector, Sink& sink);
   void on_pull(const wire::Pull& pull, Sink& sink);
@@ -232,8 +249,8 @@ class Engine {
   void send_newer(ScopeId scope, const wire::Version& theirs, Sink& sink);
   void send_log(ScopeId scope, const NodeId& origin, const OriginLog& log, uint64_t from,
                 Sink& sink);
+  void changed(Instant now, ScopeId scope, const NodeId& owner);
   void lazy_rounds(Instant now);
-  void backstop(Instant now);
 
   Config config_;
   NodeId id_;
@@ -242,15 +259,13 @@ class Engine {
   Rng rng_;
   Instant started_, last_timer_;
 
-  std::map<NodeId, Member> members_;  // all but this node; addresses stay valid
-  std::vector<Member*> alive_;
+  MemberTable members_;                      // all but this node
   std::map<NodeId, Incarnation> forgotten_;  // up to this incarnation they stay forgotten
   std::set<NodeId> revoked_;
   std::set<NodeId> suspects_;
   std::deque<Rumor> rumors_;
 
-  std::vector<NodeId> round_;  // probe order
-  size_t round_next_ = 0;
+  bool ring_turn_ = false;  // whom the next probe is for
   uint32_t probe_number_;
   std::map<uint32_t, Probe> probes_;
   std::map<uint32_t, RelayedProbe> relayed_;
@@ -267,14 +282,20 @@ class Engine {
   std::map<ScopeId, uint64_t> left_sequences_;  // of scopes this node has left
   bool baseline_done_ = false;
   size_t stored_bytes_ = 0;
-  std::vector<Member*> no_peers_;
   size_t rotation_ = 0;
 
-  uint64_t members_hash_ = 0;
-  bool members_hash_valid_ = false;
   Instant members_synced_{};
+  uint32_t comparisons_ = 0;  // since there was something new to compare
 
-  Instant next_probe_, next_reconnect_, next_backstop_, next_sweep_, next_join_;
+  bool ring_changed_ = true;  // somebody came or went: the next in the circle may be another
+  std::optional<WatchRequest> watch_;
+  NodeId watch_lost_;
+  Instant watch_again_ = Instant::never();
+
+  bool keys_changed_ = false;
+  KeyRingState keys_told_;
+
+  Instant next_probe_, next_reconnect_, next_sweep_, next_expiry_, next_join_, next_compare_;
   std::map<LogPlace, Lazy> lazy_;
   Instant lazy_due_ = Instant::never();
 

@@ -14,6 +14,7 @@
 namespace weft::cluster {
 
 class Engine;
+struct MemberList;
 
 // Membership and record tables of one node: SWIM with Lifeguard, epidemic dissemination and
 // anti-entropy (README.md). No sockets and no clock: the shell hands in what happened, with `now`
@@ -25,6 +26,7 @@ class Engine;
 //     for (Packet& p : effects.packets) socket.send_to(p.to, sealer.seal(p.bytes));
 //     for (StreamRequest& s : effects.streams) start_stream(std::move(s));
 //     for (Event& e : effects.events) state.apply(e);
+//     if (effects.watch) watch(*effects.watch);
 //     timer.expires_at(gossip.next_timer());
 //
 // Calls only queue, take() packs: a burst of set() fills packets, and nothing waits for a tick, so
@@ -35,6 +37,8 @@ class Gossip {
     NodeId id;
     uint64_t boot_epoch = 0;  // strictly greater than in every former boot of this id
     MemberInfo info;
+    // Members that this node knows to begin with, itself included or not; may be null.
+    std::shared_ptr<const MemberList> known{};
   };
 
   Gossip(const Config& config, Self self, Rng rng, Instant now);
@@ -44,17 +48,20 @@ class Gossip {
 
   // --- from the network ---
 
-  // An opened (authenticated, replay-checked) datagram. Any bytes are safe.
-  void on_packet(Instant now, const SocketAddress& from, ByteView plaintext);
+  // An opened (replay-checked) datagram of the authenticated `sender`. Any bytes are safe.
+  void on_packet(Instant now, const SocketAddress& from, const NodeId& sender, ByteView plaintext);
   // ECONNREFUSED (ICMP port unreachable) for a datagram sent to `address`: a vote that the member
   // there is dead. Callers should pass on what the kernel's error queue says, nothing else.
   void on_port_refused(Instant now, const SocketAddress& address);
   // Serves a stream: returns what to answer. `from` is the peer as the connection shows it.
-  Bytes on_stream_request(Instant now, const SocketAddress& from, ByteView request);
+  Bytes on_stream_request(Instant now, const SocketAddress& from, const NodeId& sender,
+                          ByteView request);
   // How the stream `id` of a StreamRequest ended. Exactly one of them per request; one that never
   // comes counts as failed after Config::stream_timeout.
-  void on_stream_reply(Instant now, uint64_t id, ByteView reply);
+  void on_stream_reply(Instant now, uint64_t id, const NodeId& sender, ByteView reply);
   void on_stream_failed(Instant now, uint64_t id);
+  // The connection of the WatchRequest for `member` could not be made, or has ended.
+  void on_watch_lost(Instant now, const NodeId& member);
 
   // --- time ---
 
@@ -91,6 +98,9 @@ class Gossip {
   // after that, those not written again vanish everywhere at once.
   void baseline_complete(Instant now);
 
+  // Tells everybody which keys this node holds.
+  void set_keys(Instant now, KeyRingState keys);
+
   // --- effects and queries ---
 
   Effects take(Instant now);
@@ -106,6 +116,12 @@ class Gossip {
   // Equal on two nodes that see the same (alive) members / the same logs of alive owners.
   uint64_t members_hash() const;
   uint64_t scope_hash(ScopeId scope) const;
+  // What this node knows of the scope has equalled what a peer knows: see Event::scope_synced.
+  bool synced(ScopeId scope) const;
+  // A rotation by whoever leads it, each step when all have done the former: (1) everybody gets
+  // key e as `next`, until staged == members; (2) everybody seals with e, until sealing == members;
+  // (3) everybody drops the key before. No packet meets a node that cannot open it.
+  KeyProgress key_progress(uint32_t epoch) const;
   const Counters& counters() const;
   uint32_t local_health() const;  // 0 healthy .. 8
   double loss() const;            // estimated share of lost round trips

@@ -9,17 +9,19 @@ namespace weft::cluster {
 namespace {
 
 constexpr size_t relayed_at_once = 256;
-constexpr size_t scopes_per_ping = 8;
+// Set in the number of a ping that repeats one: its answer says that the first was lost.
+constexpr uint32_t repeated = uint32_t(1) << 31;
 
 }  // namespace
 
 uint8_t Engine::loss_byte() const { return uint8_t(std::lround(loss_.own() * 255)); }
+uint32_t Engine::next_probe_number() { return probe_number_ = (probe_number_ + 1) & ~repeated; }
 
 // --- answering ---
 
-void Engine::on_ping(Instant, const wire::Ping& ping, Sink& sink) {
+void Engine::on_ping(Instant now, const wire::Ping& ping, Sink& sink) {
   // A ping for a former owner of this address must fail.
-  if (!ping.target.is_none() && ping.target != id_) return;
+  if (ping.target != 0 && ping.target != wire::tag_of(id_)) return;
   if (left_at_) return;
   loss_.report(double(ping.loss) / 255);
   sink.add(wire::Ack{ping.probe, loss_byte()});
@@ -33,18 +35,19 @@ void Engine::on_ping(Instant, const wire::Ping& ping, Sink& sink) {
   } else if (member->state != MemberState::alive) {
     sink.add(news_of(*member));  // it may refute
   }
+  on_shared(now, ping.shared, sink);
   add_rumors(sink.to);
 }
 
 void Engine::on_relay(Instant now, const wire::Relay& relay, Sink& sink) {
   if (relay.target == id_ || relayed_.size() >= relayed_at_once) return;
   const Member* member = find(relay.target);
-  const uint32_t number = ++probe_number_;
+  const uint32_t number = next_probe_number();
   const Duration patience =
       std::clamp<Duration>(std::chrono::milliseconds(relay.timeout_ms), 10ms, 5s);
   relayed_[number] = {sink.to, relay.probe, relay.target, now + patience * 3 / 4,
                       now + patience * 2};
-  send_ping(now, member ? member->info.gossip : relay.address, relay.target, number);
+  send_ping(member ? member->info.gossip : relay.address, relay.target, number);
 }
 
 // --- answers ---
@@ -58,20 +61,21 @@ void Engine::on_ack(Instant now, uint32_t number, const wire::Ack* ack, const No
       send(it->second.requester, wire::encode(wire::Relayed{it->second.requester_probe}));
       relayed_.erase(it);
     }
-    if (Member* member = find(sender)) member->acked = now;
+    if (Member* member = members_.edit(sender)) member->acked = now;
     loss_.report(double(ack->loss) / 255);
   }
-  const auto it = probes_.find(number);
+  const bool first = ack && (number & repeated) == 0;
+  const auto it = probes_.find(number & ~repeated);
   if (it == probes_.end()) return;
   const Probe probe = it->second;
   if (ack && probe.target != sender) return;
   probes_.erase(it);
   health_.add(-1);
-  loss_.probe(ack != nullptr);
-  Member* member = find(probe.target);
+  loss_.probe(first);
+  Member* member = members_.edit(probe.target);
   if (!member) return;
   member->acked = now;
-  if (ack && !probe.escalated) member->rtt.sample(now - probe.sent);
+  if (first && !probe.escalated) member->rtt.sample(now - probe.sent);
 }
 
 void Engine::on_nack(uint32_t number) {
@@ -80,105 +84,91 @@ void Engine::on_nack(uint32_t number) {
 
 // --- probing ---
 
+// Each interval one member is looked at: in turn the next in the circle of ids, and a random one.
+//
+// Random choice alone leaves a member unlooked at for a time that is exponentially distributed: one
+// in a hundred waits for 4.6 intervals (SWIM's shuffled rounds bound it by N intervals only). All
+// nodes know the same circle of ids, so each looks after the next in it, and every member is looked
+// at once in two intervals. The random ones carry the hashes from everywhere to everywhere.
 void Engine::start_round(Instant now) {
   next_probe_ = now + health_.scale(config_.probe_interval);
-  probe_successor(now);
-  for (size_t tries = 0; tries <= round_.size() + 1; ++tries) {
-    if (round_next_ >= round_.size()) {
-      round_.clear();
-      for (const Member* member : alive_) round_.push_back(member->id);
-      for (size_t i = round_.size(); i > 1; --i) std::swap(round_[i - 1], round_[rng_.below(i)]);
-      round_next_ = 0;
-      if (round_.empty()) return;
-    }
-    Member* member = find(round_[round_next_++]);
-    if (!member || !member->reachable()) continue;
-    start_probe(now, *member);
-    return;
+  ring_turn_ = !ring_turn_;
+  if (ring_turn_) {
+    probe_successor(now);
+  } else {
+    probe_random(now);
   }
 }
 
-// Random rounds alone leave a member unlooked at for a time that is exponentially distributed: one
-// in a hundred waits for 4.6 intervals. All nodes know the same circle of ids, so each looks after
-// the next in it too, and every member is looked at once in an interval. Members that are suspected
-// already are skipped: of neighbours that die together none waits for the other's verdict.
+// Members that are suspected already are skipped: of neighbours that die together none waits for
+// the other's verdict.
 void Engine::probe_successor(Instant now) {
-  auto it = members_.upper_bound(id_);
-  for (size_t i = 0; i < members_.size(); ++i, ++it) {
-    if (it == members_.end()) it = members_.begin();
-    if (it->second.state != MemberState::alive) continue;
-    start_probe(now, it->second);
-    return;
-  }
+  if (const Member* next = members_.successor(id_)) start_probe(now, *next);
 }
 
-void Engine::start_probe(Instant now, Member& member) {
+// Every other time one that shares a network: its nodes may be few among many members.
+void Engine::probe_random(Instant now) {
+  if (members_.reachable() == 0) return;
+  if (scopes_.size() > 1 && rng_.below(2) == 0) {
+    const size_t networks = scopes_.size() - 1;
+    const auto it = std::next(scopes_.begin(), ptrdiff_t(1 + rng_.below(networks)));
+    const auto peers = pick(it->first, 1, {});
+    if (!peers.empty()) return start_probe(now, *peers.front());
+  }
+  start_probe(now, members_.any_reachable(rng_));
+}
+
+void Engine::start_probe(Instant now, const Member& member) {
   for (const auto& [number, probe] : probes_) {
     if (probe.target == member.id) return;
   }
   ++counters_.probes;
-  const uint32_t number = ++probe_number_;
+  const uint32_t number = next_probe_number();
   Probe& probe = probes_[number];
   probe.target = member.id;
   probe.boot_epoch = member.incarnation.boot_epoch;
   probe.sent = now;
   probe.direct_deadline =
       now + health_.scale(member.rtt.timeout(config_.probe_timeout_min, config_.probe_timeout_max));
-  probe.deadline = now + health_.scale(config_.probe_deadline);
-  send_ping(now, member.info.gossip, member.id, number);
+  // Where much is lost, suspicions are many and wrong: relays and the stream get time to try again.
+  const double weight = loss_weight(loss_.estimate());
+  const auto more = double((config_.probe_deadline_lossy - config_.probe_deadline).count());
+  probe.deadline = now + health_.scale(config_.probe_deadline + Duration(int64_t(weight * more)));
+  send_ping(member.info.gossip, member.id, number);
 }
 
-// A ping tells hashes of what both keep, the freshest news, and a suspect that it is one.
-void Engine::send_ping(Instant now, const SocketAddress& to, const NodeId& target,
-                       uint32_t number) {
-  (void)now;
-  send(to, wire::encode(wire::Ping{number, target, loss_byte()}));
+// A ping tells one hash over what both keep, the freshest news, and a suspect that it is one.
+void Engine::send_ping(const SocketAddress& to, const NodeId& target, uint32_t number) {
+  send(to,
+       wire::encode(wire::Ping{number, wire::tag_of(target), loss_byte(), shared_hash(target)}));
   if (const Member* member = find(target); member && member->state != MemberState::alive) {
     send(to, wire::encode(news_of(*member)));
   }
-  send(to, wire::encode(hashes_for(target, scopes_per_ping)));
   add_rumors(to);
-}
-
-// The hashes of the member list, the cluster scope and, in turn, of shared networks.
-wire::Hashes Engine::hashes_for(const NodeId& peer, size_t limit) {
-  wire::Hashes hashes;
-  hashes.scopes.push_back({members_scope, hash_of(members_scope)});
-  hashes.scopes.push_back({cluster_scope, hash_of(cluster_scope)});
-  if (scopes_.size() < 2) return hashes;
-  const size_t networks = scopes_.size() - 1;
-  auto it = std::next(scopes_.begin(), ptrdiff_t(1 + rotation_ % networks));
-  size_t seen = 0;
-  for (; seen < networks && hashes.scopes.size() < limit + 2; ++seen) {
-    const auto attached = attachments_.find(it->first);
-    if (attached != attachments_.end() && attached->second.contains(peer)) {
-      hashes.scopes.push_back({it->first, hash_of(it->first)});
-    }
-    if (++it == scopes_.end()) it = std::next(scopes_.begin());
-  }
-  rotation_ += seen;
-  return hashes;
 }
 
 void Engine::escalate(Instant now, uint32_t number, Probe& probe) {
   probe.escalated = true;
-  Member* target = find(probe.target);
+  const Member* target = find(probe.target);
   if (!target) return;
+  send(target->info.gossip, wire::encode(wire::Ping{number | repeated, wire::tag_of(target->id),
+                                                    loss_byte(), shared_hash(target->id)}));
   const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(probe.deadline - now);
   const Bytes relay =
       wire::encode(wire::Relay{number, probe.target, target->info.gossip,
                                uint16_t(std::clamp<int64_t>(left.count(), 10, 5000))});
-  for (Member* member : pick(members_scope, config_.relays, probe.target)) {
+  for (const Member* member : pick(members_scope, config_.relays, probe.target)) {
     send(member->info.gossip, relay);
     ++probe.nacks_expected;
   }
-  std::vector<Bytes> messages{wire::encode(wire::Ping{number, probe.target, loss_byte()})};
+  std::vector<Bytes> messages{
+      wire::encode(wire::Ping{number | repeated, wire::tag_of(target->id), loss_byte(), 0})};
   if (target->state != MemberState::alive) messages.push_back(wire::encode(news_of(*target)));
   open_stream(now, target->info.gossip, target->id, messages, number);
 }
 
 void Engine::finish_failed(Instant now, const Probe& probe) {
-  Member* member = find(probe.target);
+  const Member* member = find(probe.target);
   if (!member || member->incarnation.boot_epoch != probe.boot_epoch) return;
   ++counters_.probes_failed;
   // Relays that said nack prove that this node's own network works.
@@ -232,12 +222,12 @@ Instant Engine::probe_timer() const {
 void Engine::reconnect(Instant now) {
   next_reconnect_ = now + jitter(config_.reconnect_interval);
   std::vector<const Member*> dead;
-  for (const auto& [id, member] : members_) {
+  members_.for_each_unreachable([&](const Member& member) {
     if (member.state == MemberState::dead) dead.push_back(&member);
-  }
+  });
   if (dead.empty()) return;
   const Member& member = *dead[rng_.below(dead.size())];
-  send_ping(now, member.info.gossip, member.id, ++probe_number_);
+  send_ping(member.info.gossip, member.id, next_probe_number());
 }
 
 void Engine::join(Instant now, std::span<const SocketAddress> seeds) {
@@ -246,25 +236,25 @@ void Engine::join(Instant now, std::span<const SocketAddress> seeds) {
       seeds_.push_back(seed);
     }
   }
-  contacted_ = contacted_ && !alive_.empty();
+  contacted_ = contacted_ && members_.reachable() > 0;
   join_attempts_ = 0;
-  if (!seeds_.empty()) contact_seeds(now);
+  if (!seeds_.empty()) return contact_seeds(now);
+  // The first node of a cluster has nobody to learn from.
+  if (members_.reachable() == 0) equal(now, cluster_scope, {});
 }
 
 void Engine::contact_seeds(Instant now) {
-  const bool lonely = !contacted_ || alive_.empty();
+  const bool lonely = !contacted_ || members_.reachable() == 0;
   next_join_ = now + jitter(lonely ? 1s : config_.rejoin_interval);
   std::vector<SocketAddress> targets;
   for (const SocketAddress& seed : seeds_) {
-    const bool known = std::any_of(alive_.begin(), alive_.end(), [&](const Member* member) {
-      return member->info.gossip == seed;
-    });
-    if (!known) targets.push_back(seed);
+    if (!members_.at_address(seed)) targets.push_back(seed);
   }
   if (targets.empty()) return;
   if (!lonely) targets = {targets[rng_.below(targets.size())]};
-  const std::vector<Bytes> messages{wire::encode(wire::Ping{++probe_number_, {}, loss_byte()}),
-                                    wire::encode(news_of_self()), wire::encode(hashes_for({}, 0))};
+  const std::vector<Bytes> messages{
+      wire::encode(wire::Ping{next_probe_number(), 0, loss_byte(), 0}),
+      wire::encode(news_of_self()), wire::encode(hashes_for({}, 0))};
   // Datagrams may be filtered where streams are not.
   const bool stream = lonely && ++join_attempts_ > 2;
   for (const SocketAddress& to : targets) {

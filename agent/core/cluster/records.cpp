@@ -1,71 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <algorithm>
 
+#include "core/cluster/attachments.h"
 #include "core/cluster/engine.h"
 
 namespace weft::cluster {
-
-namespace {
-
-// The cluster scope's records whose key starts with a zero byte say which networks a node takes
-// part in: zero, the network (4 bytes, big-endian) -> base (varint).
-constexpr char reserved = '\0';
-
-std::string attachment_key(ScopeId scope) {
-  Bytes key;
-  ByteWriter w(key);
-  w.u8(uint8_t(reserved));
-  w.u32(scope);
-  return std::string(text_of(key));
-}
-
-bool is_reserved(ScopeId scope, std::string_view key) {
-  return scope == cluster_scope && (key.empty() || key.front() == reserved);
-}
-
-}  // namespace
-
-// --- what is visible ---
-
-bool Engine::owner_reachable(const NodeId& owner) const {
-  if (owner == id_) return true;
-  const auto it = members_.find(owner);
-  return it != members_.end() && it->second.reachable();
-}
-
-// Records are visible while their owner is reachable and takes part in the scope. Only such logs
-// count in hashes and version vectors: where nodes disagree on it, the member list or the cluster
-// scope differ too, and are repaired first.
-bool Engine::active(ScopeId scope, const NodeId& owner) const {
-  if (!owner_reachable(owner)) return false;
-  if (scope == cluster_scope) return true;
-  const auto it = attachments_.find(scope);
-  return it != attachments_.end() && it->second.contains(owner);
-}
-
-void Engine::refresh(Instant now, ScopeId scope, const NodeId& owner) {
-  const auto place = scopes_.find(scope);
-  if (place == scopes_.end()) return;
-  Scope& state = place->second;
-  state.hash_valid = state.peers_valid = false;
-  const auto it = state.logs.find(owner);
-  if (it == state.logs.end()) return;
-  OriginLog& log = it->second;
-  const bool visible = active(scope, owner);
-  if (visible == log.shown) return;
-  log.shown = visible;
-  if (visible) log.ever_shown = true;
-  if (!visible) log.inactive_since = now;
-  const auto kind = visible ? Event::Kind::record_restored : Event::Kind::record_hidden;
-  log.for_each_effective([&](const std::string& key, const OriginLog::Entry& entry) {
-    if (is_reserved(scope, key)) return;
-    event(kind, owner, scope, key, visible ? std::string_view(entry.value) : std::string_view());
-  });
-}
-
-void Engine::refresh_owner(Instant now, const NodeId& owner) {
-  for (auto& [scope, state] : scopes_) refresh(now, scope, owner);
-}
 
 // --- logs ---
 
@@ -137,8 +76,7 @@ bool Engine::apply(Instant now, ScopeId scope, const NodeId& owner, OriginLog& l
   if (record.kind == wire::RecordKind::tombstone) scopes_.at(scope).tombstones = true;
   const bool visible = record.kind == wire::RecordKind::value;
   if (is_reserved(scope, record.key)) {
-    const std::string value(record.value);
-    attachment_changed(now, owner, record.key, visible ? &value : nullptr, log.boot_epoch());
+    attachment_changed(now, owner, record, log.boot_epoch());
   } else if (visible && log.shown && !same) {
     event(Event::Kind::record_set, owner, scope, record.key, record.value);
   } else if (!visible && had && log.ever_shown) {
@@ -151,7 +89,7 @@ bool Engine::apply(Instant now, ScopeId scope, const NodeId& owner, OriginLog& l
 void Engine::vanish(Instant now, ScopeId scope, const NodeId& owner, const OriginLog& log,
                     const std::string& key) {
   if (is_reserved(scope, key)) {
-    attachment_changed(now, owner, key, nullptr, log.boot_epoch());
+    attachment_changed(now, owner, {0, wire::RecordKind::tombstone, key, {}}, log.boot_epoch());
   } else if (log.ever_shown) {
     event(Event::Kind::record_erased, owner, scope, key);
   }
@@ -166,7 +104,13 @@ void Engine::settle(Instant now, ScopeId scope, const NodeId& owner, OriginLog& 
     superseded = log.take_superseded();
   }
   if (superseded) {
-    for (const auto& [key, entry] : *superseded) vanish(now, scope, owner, log, key);
+    for (const auto& [key, entry] : *superseded) {
+      if (is_reserved(scope, key)) {
+        detach(now, scope_of(key), owner, {log.boot_epoch(), 0});
+      } else {
+        vanish(now, scope, owner, log, key);
+      }
+    }
   }
   if (scope != cluster_scope || !log.complete()) return;
   // Networks that it did not enter again may hold logs of former boots that were never attached
@@ -201,56 +145,7 @@ void Engine::drop_log(Instant now, ScopeId scope, const NodeId& owner) {
   for (const auto& [network, owners] : attachments_) {
     if (owners.contains(owner)) networks.push_back(network);
   }
-  for (ScopeId network : networks) detach(now, network, owner);
-}
-
-void Engine::detach(Instant now, ScopeId scope, const NodeId& owner) {
-  const auto it = attachments_.find(scope);
-  if (it == attachments_.end() || it->second.erase(owner) == 0) return;
-  if (it->second.empty()) attachments_.erase(it);
-  event(Event::Kind::scope_left, owner, scope);
-  if (const auto place = scopes_.find(scope); place != scopes_.end()) {
-    place->second.agreed.erase(owner);
-  }
-  drop_log(now, scope, owner);
-  refresh(now, scope, owner);
-}
-
-// `value` is null when the owner has left the scope.
-void Engine::attachment_changed(Instant now, const NodeId& owner, std::string_view key,
-                                const std::string* value, uint64_t boot_epoch) {
-  ByteReader in(view_of(key));
-  in.u8();
-  const ScopeId scope = in.u32();
-  if (!in.done() || scope == cluster_scope || scope == members_scope) return;
-  if (!value) {
-    detach(now, scope, owner);
-    return;
-  }
-  ByteReader base_reader(view_of(*value));
-  const uint64_t base = base_reader.varint();
-  if (!base_reader.ok() || base == 0) return;
-  const bool fresh =
-      attachments_[scope].insert_or_assign(owner, Attachment{boot_epoch, base}).second;
-  if (fresh) event(Event::Kind::scope_entered, owner, scope);
-  if (const auto place = scopes_.find(scope); place != scopes_.end() && owner != id_) {
-    const auto it = place->second.logs.find(owner);
-    if (it != place->second.logs.end() && it->second.boot_epoch() < boot_epoch && fresh) {
-      drop_log(now, scope, owner);  // of a stay that has ended, come late
-    } else if (it != place->second.logs.end() && it->second.boot_epoch() == boot_epoch) {
-      OriginLog& log = it->second;
-      if (fresh) {
-        Metered metered(stored_bytes_, log);
-        log.discard_previous();
-      }
-      {
-        Metered metered(stored_bytes_, log);
-        for (const std::string& gone : log.void_below(base)) vanish(now, scope, owner, log, gone);
-      }
-      settle(now, scope, owner, log);
-    }
-  }
-  refresh(now, scope, owner);
+  for (ScopeId network : networks) detach(now, network, owner, StayEnd{});
 }
 
 // --- news ---
@@ -305,43 +200,6 @@ void Engine::write_own(Instant now, ScopeId scope, wire::RecordKind kind, std::s
   changed(now, scope, id_);
 }
 
-Result<> Engine::enter_scope(Instant now, ScopeId scope) {
-  if (scope == cluster_scope || scopes_.contains(scope)) return Ok;
-  if (scope == members_scope) return Error(ErrorCode::invalid, "this network number is reserved");
-  if (scopes_.size() >= Limits::scopes) {
-    return Error(ErrorCode::exhausted, "this node takes part in too many networks");
-  }
-  const auto before = left_sequences_.find(scope);
-  const uint64_t base = before == left_sequences_.end() ? 1 : before->second + 1;
-  OriginLog& log =
-      scopes_[scope].logs.emplace(id_, OriginLog(incarnation_.boot_epoch)).first->second;
-  log.void_below(base);
-  log.shown = log.ever_shown = true;
-  Bytes value;
-  ByteWriter(value).varint(base);
-  write_own(now, cluster_scope, wire::RecordKind::value, attachment_key(scope), text_of(value));
-  if (baseline_done_) write_own(now, scope, wire::RecordKind::baseline, {}, {});
-  // Learn what is there without waiting for a ping.
-  for (Member* member : pick(scope, 3, {})) {
-    Sink sink{member->info.gossip, member->id};
-    begin_sync(scope, sink);
-    flush(now, sink);
-  }
-  return Ok;
-}
-
-void Engine::leave_scope(Instant now, ScopeId scope) {
-  const auto it = scopes_.find(scope);
-  if (scope == cluster_scope || it == scopes_.end()) return;
-  left_sequences_[scope] = it->second.logs.at(id_).mark();
-  std::erase_if(eager_, [&](const Eager& item) { return item.scope == scope; });
-  std::vector<NodeId> owners;
-  for (const auto& [owner, log] : it->second.logs) owners.push_back(owner);
-  for (const NodeId& owner : owners) drop_log(now, scope, owner);
-  scopes_.erase(it);
-  write_own(now, cluster_scope, wire::RecordKind::tombstone, attachment_key(scope), {});
-}
-
 Result<> Engine::set(Instant now, ScopeId scope, std::string_view key, std::string_view value) {
   const auto it = scopes_.find(scope);
   if (it == scopes_.end()) {
@@ -387,14 +245,20 @@ void Engine::expire_records(Instant now) {
   for (auto& [scope, state] : scopes_) {
     Instant cutoff = now - config_.tombstone_lifetime;
     Instant agreed_cutoff = cutoff;
-    const std::vector<Member*>& peers = peers_of(scope);
-    if (state.tombstones && !peers.empty()) {
+    if (state.tombstones) {
       // When a peer last showed our hash, it had every tombstone that we had then.
-      agreed_cutoff = now;
-      for (const Member* peer : peers) {
-        const auto it = state.agreed.find(peer->id);
-        agreed_cutoff = std::min(agreed_cutoff, it == state.agreed.end() ? cutoff : it->second);
+      Instant agreed = now;
+      bool anybody = false;
+      auto look = [&, &seen = state.agreed](const NodeId& peer) {
+        anybody = true;
+        const auto it = seen.find(peer);
+        agreed = std::min(agreed, it == seen.end() ? cutoff : it->second);
+      };
+      if (scope == cluster_scope) {
+        members_.for_each_reachable([&](const Member& member) { look(member.id); });
       }
+      for (const NodeId& peer : peers_of(scope)) look(peer);
+      if (anybody) agreed_cutoff = agreed;
     }
     state.tombstones = false;
     std::vector<NodeId> orphans;
@@ -412,44 +276,6 @@ void Engine::expire_records(Instant now) {
   }
 }
 
-std::vector<Engine::Member*>& Engine::peers_of(ScopeId scope) {
-  if (scope == members_scope || scope == cluster_scope) return alive_;
-  const auto place = scopes_.find(scope);
-  if (place == scopes_.end()) return no_peers_;
-  Scope& state = place->second;
-  if (!state.peers_valid) {
-    state.peers.clear();
-    if (const auto it = attachments_.find(scope); it != attachments_.end()) {
-      for (const auto& [owner, attachment] : it->second) {
-        Member* member = find(owner);
-        if (member && member->reachable()) state.peers.push_back(member);
-      }
-    }
-    state.peers_valid = true;
-  }
-  return state.peers;
-}
-
-// `count` different reachable members of the scope, or as many as there are.
-std::vector<Engine::Member*> Engine::pick(ScopeId scope, size_t count, const NodeId& except1,
-                                          const NodeId& except2) {
-  const std::vector<Member*>& peers = peers_of(scope);
-  std::vector<Member*> out;
-  if (peers.size() <= count + 2) {
-    for (Member* member : peers) {
-      if (member->id != except1 && member->id != except2) out.push_back(member);
-    }
-    while (out.size() > count) out.erase(out.begin() + ptrdiff_t(rng_.below(out.size())));
-    return out;
-  }
-  while (out.size() < count) {
-    Member* member = peers[rng_.below(peers.size())];
-    if (member->id == except1 || member->id == except2) continue;
-    if (std::find(out.begin(), out.end(), member) == out.end()) out.push_back(member);
-  }
-  return out;
-}
-
 std::vector<RecordView> Engine::records(ScopeId scope) const {
   std::vector<RecordView> out;
   const auto place = scopes_.find(scope);
@@ -464,16 +290,6 @@ std::vector<RecordView> Engine::records(ScopeId scope) const {
     });
     std::sort(out.begin() + ptrdiff_t(first), out.end(),
               [](const RecordView& a, const RecordView& b) { return a.key < b.key; });
-  }
-  return out;
-}
-
-std::vector<NodeId> Engine::scope_members(ScopeId scope) const {
-  std::vector<NodeId> out;
-  if (scope == cluster_scope) {
-    for (const MemberView& member : members()) out.push_back(member.id);
-  } else if (const auto it = attachments_.find(scope); it != attachments_.end()) {
-    for (const auto& [owner, attachment] : it->second) out.push_back(owner);
   }
   return out;
 }

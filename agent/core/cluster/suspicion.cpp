@@ -14,15 +14,20 @@ Duration SuspicionTimes::after(uint32_t confirmations) const {
   return std::max(minimum, maximum - Duration(int64_t(range * share)));
 }
 
-SuspicionTimes suspicion_times(const Config& config, size_t members, double loss) {
+double loss_weight(double loss) {
   constexpr double quiet = 0.02, bad = 0.20;
-  const double weight = std::clamp((loss - quiet) / (bad - quiet), 0.0, 1.0);
+  return std::clamp((loss - quiet) / (bad - quiet), 0.0, 1.0);
+}
+
+SuspicionTimes suspicion_times(const Config& config, size_t members, double loss) {
+  const double weight = loss_weight(loss);
   const double nodes = std::max(1.0, std::log10(double(std::max<size_t>(members, 1))));
   const double formula = 4 * nodes * double(config.suspicion_unit.count());
   const double fast = std::min(double(config.suspicion_fast.count()), formula);
   const double minimum = fast + weight * (formula - fast);
   SuspicionTimes times;
   times.minimum = Duration(int64_t(minimum));
+  times.refused = Duration(int64_t(fast));
   times.maximum = Duration(int64_t(minimum * (1.25 + weight * 4.75)));  // memberlist's factor is 6
   // Those who can confirm: all but the suspect and this node.
   times.expected = uint32_t(std::min<size_t>(3, members > 2 ? members - 2 : 0));
@@ -37,7 +42,7 @@ bool Suspicion::confirm(const NodeId& accuser, uint32_t expected) {
 }
 
 Instant Suspicion::deadline(const SuspicionTimes& times) const {
-  if (refused) return started + times.minimum;
+  if (refused) return started + times.refused;
   const uint32_t confirmations = accusers.empty() ? 0 : uint32_t(accusers.size() - 1);
   return started + times.after(confirmations);
 }

@@ -15,6 +15,7 @@ struct SuspicionTimes {
   Duration minimum{};
   Duration maximum{};
   uint32_t expected = 0;
+  Duration refused{};  // when the port was refused: no loss explains that
 
   Duration after(uint32_t confirmations) const;
 };
@@ -22,6 +23,8 @@ struct SuspicionTimes {
 // The minimum is short on a network that loses nothing and memberlist's
 // 4 * max(1, log10(members)) * unit on one that loses a fifth of all round trips or more.
 // `loss` is the share of round trips that fail although the target lives.
+// 0 for losses that every network has (2 %), 1 from memberlist's worst case (20 %) on.
+double loss_weight(double loss);
 SuspicionTimes suspicion_times(const Config& config, size_t members, double loss);
 
 // A suspicion that is running.

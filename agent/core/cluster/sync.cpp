@@ -12,9 +12,9 @@ namespace {
 constexpr size_t versions_per_packet = 40;
 constexpr size_t message_bytes = 1100;    // of a message that should share a packet
 constexpr size_t answer_bytes = 3 << 20;  // of one exchange; the rest is for the next
-constexpr Duration sync_pause = 50ms;
 constexpr Duration pull_pause = 30ms;
-constexpr std::array<Duration, 4> lazy_pauses = {12ms, 30ms, 80ms, 250ms};
+// After 12, 30, 60, 110 and 220 ms. Each round finds 86 % of those that are still missing.
+constexpr std::array<Duration, 5> lazy_pauses = {12ms, 18ms, 30ms, 50ms, 110ms};
 constexpr size_t lazy_targets = 2;
 
 }  // namespace
@@ -41,53 +41,39 @@ std::optional<wire::Version> Engine::version_of(ScopeId scope, const NodeId& ori
 std::vector<wire::Version> Engine::versions_of(ScopeId scope) {
   std::vector<wire::Version> out;
   if (scope == members_scope) {
-    out.reserve(alive_.size() + 1);
+    out.reserve(members_.reachable() + 1);
     if (auto self = version_of(scope, id_)) out.push_back(*self);
-    for (const Member* member : alive_) {
-      out.push_back({member->id, member->incarnation.boot_epoch, member->incarnation.counter});
-    }
+    members_.for_each_reachable([&](const Member& member) {
+      out.push_back({member.id, member.incarnation.boot_epoch, member.incarnation.counter});
+    });
     return out;
   }
   const auto place = scopes_.find(scope);
   if (place == scopes_.end()) return out;
   for (const auto& [origin, log] : place->second.logs) {
-    if (log.shown) out.push_back({origin, log.boot_epoch(), log.mark()});
+    if (log.shown && log.mark() > 0) out.push_back({origin, log.boot_epoch(), log.mark()});
   }
   return out;
 }
 
-// A sum, so that the order does not matter.
+// A sum, so that the order does not matter. Logs in which nothing is written do not count, nor are
+// they told of.
 uint64_t Engine::hash_of(ScopeId scope) {
-  const auto place = scopes_.find(scope);
-  const bool members = scope == members_scope;
-  if (!members && place == scopes_.end()) return 0;
-  bool& valid = members ? members_hash_valid_ : place->second.hash_valid;
-  uint64_t& hash = members ? members_hash_ : place->second.hash;
-  if (valid) return hash;
-  hash = 0;
-  for (const wire::Version& version : versions_of(scope)) hash += version_hash(version);
-  valid = true;
-  return hash;
-}
-
-// --- hashes differ -> buckets differ -> versions -> entries ---
-
-void Engine::on_hashes(Instant now, const wire::Hashes& hashes, Sink& sink) {
-  if (left_at_) return;
-  for (const wire::ScopeHash& theirs : hashes.scopes) {
-    const auto place = scopes_.find(theirs.scope);
-    const bool members = theirs.scope == members_scope;
-    if (!members && place == scopes_.end()) continue;
-    if (hash_of(theirs.scope) == theirs.hash) {
-      if (!members && place->second.tombstones) place->second.agreed[sink.peer] = now;
-      continue;
-    }
-    Instant& synced = members ? members_synced_ : place->second.synced;
-    if (synced != Instant{} && now - synced < sync_pause) continue;
-    synced = now;
-    ++counters_.syncs;
-    begin_sync(theirs.scope, sink);
+  if (scope == members_scope) {
+    const auto self = version_of(scope, id_);
+    return members_.hash() + (self ? version_hash(*self) : 0);
   }
+  const auto place = scopes_.find(scope);
+  if (place == scopes_.end()) return 0;
+  Scope& state = place->second;
+  if (state.hash_valid) return state.hash;
+  state.hash = 0;
+  for (const auto& [origin, log] : state.logs) {
+    if (log.shown && log.mark() > 0)
+      state.hash += version_hash({origin, log.boot_epoch(), log.mark()});
+  }
+  state.hash_valid = true;
+  return state.hash;
 }
 
 void Engine::begin_sync(ScopeId scope, Sink& sink) {
@@ -301,47 +287,26 @@ void Engine::lazy_rounds(Instant now) {
     ++it;
   }
   for (const auto& [scope, origins] : due) {
-    const std::vector<Member*> targets = pick(scope, lazy_targets, {});
+    const std::vector<const Member*> targets = pick(scope, lazy_targets, {});
     if (targets.empty()) continue;
     wire::Vector vector{scope, 0, {}, {}};
     auto emit = [&] {
       if (vector.versions.empty()) return;
       const Bytes message = wire::encode(vector);
-      for (Member* member : targets) send(member->info.gossip, message);
+      for (const Member* member : targets) send(member->info.gossip, message);
       vector.versions.clear();
     };
     for (const NodeId& origin : origins) {
       const Member* member = scope == members_scope ? find(origin) : nullptr;
       if (member && member->state != MemberState::alive) {
         const Bytes message = wire::encode(news_of(*member));
-        for (Member* target : targets) send(target->info.gossip, message);
+        for (const Member* target : targets) send(target->info.gossip, message);
         continue;
       }
       if (auto version = version_of(scope, origin)) vector.versions.push_back(*version);
       if (vector.versions.size() == versions_per_packet) emit();
     }
     emit();
-  }
-}
-
-// Whatever the pings' rotation left out: all hashes shared with one random peer of each network.
-void Engine::backstop(Instant now) {
-  next_backstop_ = now + jitter(config_.backstop_interval);
-  for (Member* member : pick(members_scope, 2, {})) {
-    const wire::Hashes all = hashes_for(member->id, scopes_.size());
-    for (size_t i = 0; i < all.scopes.size(); i += 64) {
-      wire::Hashes part;
-      part.scopes.assign(all.scopes.begin() + ptrdiff_t(i),
-                         all.scopes.begin() + ptrdiff_t(std::min(i + 64, all.scopes.size())));
-      send(member->info.gossip, wire::encode(part));
-    }
-  }
-  // A network's peers may be few among many members.
-  for (auto& [scope, state] : scopes_) {
-    if (scope == cluster_scope) continue;
-    for (Member* member : pick(scope, 1, {})) {
-      send(member->info.gossip, wire::encode(wire::Hashes{{{scope, hash_of(scope)}}}));
-    }
   }
 }
 

@@ -147,10 +147,15 @@ std::unique_ptr<OriginLog::Records> OriginLog::take_superseded() {
   return out;
 }
 
-void OriginLog::discard_previous() {
-  if (!previous_) return;
-  for (const auto& [key, entry] : *previous_) account(key, entry, -1);
+std::vector<std::string> OriginLog::discard_previous() {
+  std::vector<std::string> gone;
+  if (!previous_) return gone;
+  for (const auto& [key, entry] : *previous_) {
+    account(key, entry, -1);
+    if (!records_.contains(key)) gone.push_back(key);
+  }
   previous_.reset();
+  return gone;
 }
 
 std::vector<std::string> OriginLog::unlisted(uint64_t through,

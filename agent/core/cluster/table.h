@@ -39,6 +39,7 @@ class OriginLog {
 
   uint64_t boot_epoch() const { return boot_epoch_; }
   uint64_t mark() const { return mark_; }
+  uint64_t last() const { return ahead_.empty() ? mark_ : ahead_.back().through; }
   uint64_t floor() const { return floor_; }
   const Records& records() const { return records_; }
   const Records* previous() const { return previous_.get(); }
@@ -72,7 +73,8 @@ class OriginLog {
   // Once complete, takes what remains of the former boot, for the caller to announce as erased.
   std::unique_ptr<Records> take_superseded();
   // The former boot's records belong to a stay in the scope that has ended.
-  void discard_previous();
+  // Returns its keys that were visible.
+  std::vector<std::string> discard_previous();
   // Keys with a sequence up to `through` that `keep` (ascending sequences) does not list.
   std::vector<std::string> unlisted(uint64_t through, const std::vector<uint64_t>& keep) const;
   // Forgets a key without a trace.

@@ -6,6 +6,7 @@
 #include <compare>
 #include <cstdint>
 #include <cstring>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -58,6 +59,14 @@ enum class MemberState : uint8_t {
 };
 const char* to_string(MemberState state);
 
+// Which keys a member holds, by epoch; 0: it has said nothing. A rotation waits for everybody (see
+// Gossip::key_progress).
+struct KeyRingState {
+  uint32_t sealing = 0;  // its packets are sealed with this key
+  uint32_t newest = 0;   // it can open packets up to this one
+  auto operator<=>(const KeyRingState&) const = default;
+};
+
 // What a member says of itself.
 struct MemberInfo {
   std::string name;  // at most Limits::name_bytes
@@ -65,6 +74,7 @@ struct MemberInfo {
   SocketAddress gossip;  // where its packets and streams arrive
   Address underlay;      // its VTEP
   std::string opaque;    // at most Limits::opaque_bytes; not looked at
+  KeyRingState keys;     // see Gossip::set_keys
   bool operator==(const MemberInfo&) const = default;
 };
 
@@ -106,6 +116,15 @@ struct Packet {
   Bytes bytes;
 };
 
+// Keep one connection to `to` open (ALPN weft-sync, nothing is sent on it) and tell on_watch_lost
+// when it ends: the kernel of a node whose process is gone says so at once. `member` none: none is
+// wanted now. The newest request replaces the former one.
+struct WatchRequest {
+  NodeId member;
+  SocketAddress to;
+  bool operator==(const WatchRequest&) const = default;
+};
+
 // A larger exchange: connect to `to` (ALPN weft-sync), check that the peer is `member` unless that
 // is none, send `request`, read the reply, and call on_stream_reply or on_stream_failed with `id`.
 struct StreamRequest {
@@ -129,12 +148,26 @@ struct Event {
     record_erased,    // gone for good
     record_hidden,    // its owner is dead or left
     record_restored,  // visible again, or at last: carries the value, as record_set does
+    // Since this node's start, or since it entered the scope: what it knows there has for the first
+    // time equalled what `member` knows (none: there is nobody to learn from). Once per scope.
+    scope_synced,
+    keys_staged,   // every reachable member can open packets of key `epoch`
+    keys_sealing,  // every reachable member seals with key `epoch` or a newer one
   };
   Kind kind{};
   NodeId member;  // the owner, for records
   ScopeId scope = cluster_scope;
   std::string key;
-  std::string value;  // of record_set and record_restored
+  std::string value;   // of record_set and record_restored
+  uint32_t epoch = 0;  // of keys_staged and keys_sealing
+};
+
+// How far a rotation has come, over this node and all that are reachable.
+struct KeyProgress {
+  size_t members = 0;
+  size_t staged = 0;           // can open packets of that epoch
+  size_t sealing = 0;          // seal with it, or with a newer one
+  std::vector<NodeId> behind;  // cannot open them yet; sorted, at most 100
 };
 
 // What should happen, in order. `events` describe changes of this node's view, its own included.
@@ -142,7 +175,8 @@ struct Effects {
   std::vector<Packet> packets;
   std::vector<StreamRequest> streams;
   std::vector<Event> events;
-  bool empty() const { return packets.empty() && streams.empty() && events.empty(); }
+  std::optional<WatchRequest> watch;
+  bool empty() const { return packets.empty() && streams.empty() && events.empty() && !watch; }
 };
 
 // For metrics and tests; they only grow.
@@ -160,19 +194,24 @@ struct Counters {
   uint64_t refutations = 0;
   uint64_t deaths_declared = 0;  // by this node's own time-out
   uint64_t syncs = 0;            // exchanges begun because hashes differed
+  uint64_t watches_lost = 0;     // connections to watched members that ended
 };
 
-// Timers. The defaults are for a data centre; tests shorten some.
+// Timers. The defaults are for a data centre; tests shorten some. SWIM's protocol period and its
+// k = 3 relays (Das, Gupta, Motivala 2002, sections 3.1 and 5); suspicion after Lifeguard (Dadgar,
+// Phillips, Currey 2018, section 4) and its implementation, memberlist; the rest is measured in
+// weft-sim (tests/sim/README.md).
 struct Config {
-  Duration probe_interval = 500ms;
+  Duration probe_interval = 500ms;    // SWIM's protocol period T'
   Duration probe_timeout_min = 60ms;  // direct answer; otherwise from the measured round trip
   Duration probe_timeout_max = 150ms;
-  Duration probe_deadline = 350ms;   // including indirect probes and the stream
-  Duration suspicion_fast = 850ms;   // minimum on a network without loss
-  Duration suspicion_unit = 1s;      // memberlist's formula: 4 * max(1, log10 n) * unit
-  Duration reconnect_interval = 1s;  // one dead member is tried
-  Duration rejoin_interval = 15s;    // one seed that is no member is tried
-  Duration backstop_interval = 10s;
+  Duration probe_deadline = 350ms;        // including indirect probes and the stream
+  Duration probe_deadline_lossy = 900ms;  // the same where a fifth of the round trips is lost
+  Duration suspicion_fast = 850ms;        // minimum on a network without loss
+  Duration suspicion_unit = 1s;           // memberlist's formula: 4 * max(1, log10 n) * unit
+  Duration reconnect_interval = 1s;       // one dead member is tried
+  Duration rejoin_interval = 15s;         // one seed that is no member is tried
+  Duration watch_pause = 1s;              // before a watch that ended is asked for again
   Duration forget_dead_after = 24h;
   Duration forget_left_after = 30min;
   Duration tombstone_lifetime = 30min;
@@ -180,7 +219,7 @@ struct Config {
   Duration baseline_grace = 30s;   // see Gossip::baseline_complete
   Duration stream_timeout = 10s;
   Duration leave_linger = 300ms;
-  size_t fan_out = 4;
+  size_t fan_out = 4;  // Demers 1987 and our simulation: 98 % of all nodes in the eager phase
   size_t relays = 3;
 };
 

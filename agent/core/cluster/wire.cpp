@@ -102,13 +102,15 @@ bool get_record(ByteReader& r, uint64_t base, Record& out) {
 
 void write(ByteWriter& w, const Ping& m) {
   w.u32(m.probe);
-  put(w, m.target);
+  w.u32(m.target);
   w.u8(m.loss);
+  w.u64(m.shared);
 }
 bool read(ByteReader& r, Ping& m) {
   m.probe = r.u32();
-  m.target = get_id(r);
+  m.target = r.u32();
   m.loss = r.u8();
+  m.shared = r.u64();
   return true;
 }
 
@@ -158,6 +160,8 @@ void write(ByteWriter& w, const Member& m) {
     w.varint(m.info.node_index);
     w.field(view_of(m.info.name));
     w.field(view_of(m.info.opaque));
+    w.varint(m.info.keys.sealing);
+    w.varint(m.info.keys.newest);
   } else {
     put(w, m.accuser);
   }
@@ -180,25 +184,33 @@ bool read(ByteReader& r, Member& m) {
   m.info.node_index = uint32_t(index);
   m.info.name = text_of(r.field());
   m.info.opaque = text_of(r.field());
-  return index <= UINT32_MAX && m.info.name.size() <= Limits::name_bytes &&
-         m.info.opaque.size() <= Limits::opaque_bytes && m.info.gossip.port != 0;
+  const uint64_t sealing = r.varint(), newest = r.varint();
+  m.info.keys = {uint32_t(sealing), uint32_t(newest)};
+  return index <= UINT32_MAX && sealing <= UINT32_MAX && newest <= UINT32_MAX &&
+         m.info.name.size() <= Limits::name_bytes && m.info.opaque.size() <= Limits::opaque_bytes &&
+         m.info.gossip.port != 0;
 }
 
-void write(ByteWriter& w, const Hashes& m) {
-  for (const ScopeHash& s : m.scopes) {
+void write_hashes(ByteWriter& w, const std::vector<ScopeHash>& scopes) {
+  for (const ScopeHash& s : scopes) {
     w.u32(s.scope);
     w.u64(s.hash);
   }
 }
-bool read(ByteReader& r, Hashes& m) {
+bool read_hashes(ByteReader& r, std::vector<ScopeHash>& scopes) {
   if (r.remaining() / 12 > Limits::message_entries) return false;
-  m.scopes.reserve(r.remaining() / 12);
+  scopes.reserve(r.remaining() / 12);
   while (r.ok() && r.remaining() > 0) {
     const ScopeId scope = r.u32();
-    m.scopes.push_back({scope, r.u64()});
+    scopes.push_back({scope, r.u64()});
   }
   return true;
 }
+
+void write(ByteWriter& w, const Hashes& m) { write_hashes(w, m.scopes); }
+bool read(ByteReader& r, Hashes& m) { return read_hashes(r, m.scopes); }
+void write(ByteWriter& w, const Compare& m) { write_hashes(w, m.scopes); }
+bool read(ByteReader& r, Compare& m) { return read_hashes(r, m.scopes); }
 
 void write(ByteWriter& w, const RecordNews& m) {
   w.u32(m.scope);
@@ -326,6 +338,7 @@ WEFT_MESSAGE(Digest, digest)
 WEFT_MESSAGE(Vector, vector)
 WEFT_MESSAGE(Pull, pull)
 WEFT_MESSAGE(Delta, delta)
+WEFT_MESSAGE(Compare, compare)
 #undef WEFT_MESSAGE
 
 template <typename T>
@@ -363,17 +376,19 @@ Bytes encode(const Message& message) {
   return out;
 }
 
-void append_header(Bytes& out, const NodeId& sender) {
-  ByteWriter w(out);
-  w.u8(version);
-  put(w, sender);
+void append_header(Bytes& out) { out.push_back(version); }
+
+uint32_t tag_of(const NodeId& id) {
+  const ByteView bytes(id.bytes);
+  // Ids are random, but nobody forces a node to choose so: all bytes count (FNV-1a).
+  uint32_t tag = 2166136261u;
+  for (uint8_t byte : bytes) tag = (tag ^ byte) * 16777619u;
+  return tag == 0 ? 1 : tag;
 }
 
 std::optional<Reader> Reader::open(ByteView packet) {
   Reader reader(packet);
   if (reader.in_.u8() != version) return std::nullopt;
-  reader.sender_ = get_id(reader.in_);
-  if (!reader.in_.ok() || reader.sender_.is_none()) return std::nullopt;
   return reader;
 }
 

@@ -14,8 +14,9 @@
 // The layout is in README.md.
 namespace weft::cluster::wire {
 
-inline constexpr uint8_t version = 1;
-inline constexpr size_t header_bytes = 17;
+// 2: the sender is known from the seal; pings carry one hash over everything; key rings.
+inline constexpr uint8_t version = 2;
+inline constexpr size_t header_bytes = 1;
 
 enum class Type : uint8_t {
   ping = 1,
@@ -30,13 +31,15 @@ enum class Type : uint8_t {
   vector = 10,
   pull = 11,
   delta = 12,
+  compare = 13,
 };
 
 // Loss is a share of 255: what the sender measures on its own probes.
 struct Ping {
   uint32_t probe = 0;
-  NodeId target;  // none: whoever listens there (a seed)
+  uint32_t target = 0;  // tag_of() the target; 0: whoever listens there (a seed)
   uint8_t loss = 0;
+  uint64_t shared = 0;  // hash over all that sender and target keep both; 0: not told
 };
 struct Ack {
   uint32_t probe = 0;
@@ -68,6 +71,10 @@ struct ScopeHash {
   uint64_t hash = 0;
 };
 struct Hashes {
+  std::vector<ScopeHash> scopes;
+};
+// "Tell me your hashes of these, equal or not."
+struct Compare {
   std::vector<ScopeHash> scopes;
 };
 
@@ -129,18 +136,19 @@ struct Delta {
 };
 
 using Message = std::variant<Ping, Ack, Relay, Relayed, Nack, Member, Hashes, RecordNews, Digest,
-                             Vector, Pull, Delta>;
+                             Vector, Pull, Delta, Compare>;
 
 // One framed message. Views in it must stay valid during the call only.
 Bytes encode(const Message& message);
-void append_header(Bytes& out, const NodeId& sender);
+void append_header(Bytes& out);
+// Four bytes that tell a node from others, for pings; never 0.
+uint32_t tag_of(const NodeId& id);
 
 // Walks a packet. Views in the messages point into `packet`.
 class Reader {
  public:
-  // nullopt: not ours (short, or another version).
+  // nullopt: not ours (empty, or another version).
   static std::optional<Reader> open(ByteView packet);
-  const NodeId& sender() const { return sender_; }
   // The next message of a known type; nullopt at the end. A message that does not decode is
   // skipped and counted; a broken frame ends the packet.
   std::optional<Message> next();
@@ -149,7 +157,6 @@ class Reader {
  private:
   explicit Reader(ByteView body) : in_(body) {}
   ByteReader in_;
-  NodeId sender_;
   uint64_t malformed_ = 0;
 };
 

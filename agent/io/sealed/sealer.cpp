@@ -17,7 +17,7 @@ namespace weft::io {
 
 namespace {
 
-constexpr uint8_t version = 1;
+constexpr uint8_t version = 2;  // 1 had numbers of fixed size
 constexpr uint64_t counter_limit = uint64_t(1) << 48;
 constexpr size_t senders_kept = 16384;
 constexpr size_t nonce_bytes = 12;
@@ -34,26 +34,32 @@ struct Header {
   Sealer::SenderId sender{};
   uint64_t boot_epoch = 0;
   uint64_t counter = 0;
+  size_t bytes = 0;  // of the encoded header
 };
 
 void write(Bytes& out, const Header& h) {
   ByteWriter w(out);
   w.u8(h.version);
-  w.u32(h.key_epoch);
+  w.varint(h.key_epoch);
   w.raw(h.sender);
-  w.u64(h.boot_epoch);
-  w.u64(h.counter);
+  w.varint(h.boot_epoch);
+  w.varint(h.counter);
 }
 
-Header read(ByteView datagram) {
+// nullopt: it ends too early. A number may be written longer than it needs to be, but then the
+// datagram does not authenticate.
+std::optional<Header> read(ByteView datagram) {
   ByteReader r(datagram);
   Header h;
   h.version = r.u8();
-  h.key_epoch = r.u32();
+  const uint64_t key_epoch = r.varint();
+  h.key_epoch = uint32_t(key_epoch);
   const ByteView sender = r.raw(h.sender.size());
   std::copy(sender.begin(), sender.end(), h.sender.begin());
-  h.boot_epoch = r.u64();
-  h.counter = r.u64();
+  h.boot_epoch = r.varint();
+  h.counter = r.varint();
+  if (!r.ok() || key_epoch > UINT32_MAX || r.remaining() < Sealer::tag_bytes) return std::nullopt;
+  h.bytes = datagram.size() - r.remaining();
   return h;
 }
 
@@ -144,9 +150,9 @@ struct Sender {
 
 bool decrypt(EVP_CIPHER_CTX* cipher, const Header& header, ByteView datagram, Bytes& plaintext) {
   const auto nonce = nonce_of(header.counter);
-  const ByteView associated = datagram.first(Sealer::header_bytes);
+  const ByteView associated = datagram.first(header.bytes);
   const ByteView body =
-      datagram.subspan(Sealer::header_bytes, datagram.size() - Sealer::overhead_bytes);
+      datagram.subspan(header.bytes, datagram.size() - header.bytes - Sealer::tag_bytes);
   const ByteView tag = datagram.last(Sealer::tag_bytes);
   plaintext.resize(body.size());
   uint8_t none = 0;
@@ -223,14 +229,15 @@ Result<Bytes> Sealer::seal(ByteView plaintext) {
   Bytes out;
   out.reserve(overhead_bytes + plaintext.size());
   write(out, header);
-  out.resize(overhead_bytes + plaintext.size());
+  const size_t header_size = out.size();
+  out.resize(header_size + plaintext.size() + tag_bytes);
   const auto nonce = nonce_of(header.counter);
   EVP_CIPHER_CTX* cipher = s.seal_cipher.get();
-  uint8_t* body = out.data() + header_bytes;
+  uint8_t* body = out.data() + header_size;
   int length = 0, last = 0;
   const bool sealed =
       EVP_EncryptInit_ex(cipher, nullptr, nullptr, nullptr, nonce.data()) == 1 &&
-      EVP_EncryptUpdate(cipher, nullptr, &length, out.data(), int(header_bytes)) == 1 &&
+      EVP_EncryptUpdate(cipher, nullptr, &length, out.data(), int(header_size)) == 1 &&
       (plaintext.empty() ||
        EVP_EncryptUpdate(cipher, body, &length, plaintext.data(), int(plaintext.size())) == 1) &&
       EVP_EncryptFinal_ex(cipher, body + plaintext.size(), &last) == 1 &&
@@ -258,10 +265,12 @@ Sender& Sealer::State::remember(const Header& header) {
 }
 
 std::variant<Sealer::Opened, Sealer::Drop> Sealer::State::open(ByteView datagram) {
-  if (datagram.size() < overhead_bytes) return Drop::truncated;
   if (datagram.size() > datagram_bytes) return Drop::oversize;
-  const Header header = read(datagram);
-  if (header.version != version) return Drop::version;
+  if (datagram.size() < overhead_bytes_min) return Drop::truncated;
+  if (datagram[0] != version) return Drop::version;
+  const auto parsed = read(datagram);
+  if (!parsed) return Drop::truncated;
+  const Header& header = *parsed;
   if (header.sender == self) return Drop::own;
   if (removed.contains(header.sender)) return Drop::removed;
   const Key* key_used = key(header.key_epoch);

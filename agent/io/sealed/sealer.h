@@ -19,9 +19,10 @@ namespace weft::io {
 class Sealer {
  public:
   using SenderId = std::array<uint8_t, 16>;
-  static constexpr size_t header_bytes = 37;
+  static constexpr size_t header_bytes = 39;  // at most; 22 or so while the counters are small
   static constexpr size_t tag_bytes = 16;
   static constexpr size_t overhead_bytes = header_bytes + tag_bytes;
+  static constexpr size_t overhead_bytes_min = 20 + tag_bytes;
   static constexpr size_t datagram_bytes = 1372;  // at most, on the wire without IP and UDP
   static constexpr size_t plaintext_bytes = datagram_bytes - overhead_bytes;
   static constexpr uint64_t replay_window = 2048;
@@ -45,7 +46,7 @@ class Sealer {
   };
 
   enum class Drop : uint8_t {
-    truncated,    // shorter than header and tag
+    truncated,    // shorter than header and tag, or no header
     oversize,     // longer than datagram_bytes
     version,      // another format
     unknown_key,  // a key epoch that is not in the ring
