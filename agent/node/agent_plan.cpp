@@ -66,6 +66,7 @@ void Agent::plan_now() {
   desired_ = plan::plan(view);
   rebuild_names(view);
   if (!settled()) {
+    kernel_->sync_ports(desired_);
     plan_timer_ = loop_.after(settle_poll, [this] { plan_now(); });
     return;
   }
@@ -78,9 +79,20 @@ void Agent::plan_now() {
     return;
   }
   last_failure_.clear();
+  tell_problems();
   // Held ports may become free and neighbours may move without a word.
   const Instant next = std::min(*deadline, loop_.now() + refresh_every);
   plan_timer_ = loop_.at(next, [this] { plan_now(); });
+}
+
+// Each once when it comes, and once when it goes.
+void Agent::tell_problems() {
+  const std::set<std::string> now(kernel_->problems().begin(), kernel_->problems().end());
+  for (const std::string& problem : now)
+    if (!told_problems_.contains(problem)) log_warning(problem);
+  for (const std::string& problem : told_problems_)
+    if (!now.contains(problem)) log_info("no longer so: " + problem);
+  told_problems_ = now;
 }
 
 // Addresses of this node and the ways to the others.
@@ -171,7 +183,9 @@ void Agent::rebuild_names(const plan::NodeView& view) {
     input.networks.push_back(dns::NetworkNames::build(network));
   input.known_names = known_.known_names;
   for (const auto& [id, network] : known_.networks) {
-    input.known_networks.push_back(network.name());
+    const auto shared = network.options().find("forward_unknown");
+    if (shared == network.options().end() || shared->second != "true")
+      input.known_networks.push_back(network.name());
     for (const std::string& text : {network.subnet4(), network.subnet6()})
       if (auto prefix = Prefix::parse(text)) input.known_subnets.push_back(*prefix);
   }

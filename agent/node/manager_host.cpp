@@ -51,7 +51,9 @@ class CertificateAuthority final : public manager::Authority {
 // A node's connection, as the manager sees it.
 class RpcSink final : public manager::SessionSink {
  public:
-  explicit RpcSink(io::RpcConnectionHandle connection) : connection_(std::move(connection)) {}
+  // `after` is called when an answer has been taken.
+  RpcSink(io::RpcConnectionHandle connection, std::function<void()> after)
+      : connection_(std::move(connection)), after_(std::move(after)) {}
   void assign(const api::Assignment& assignment, std::function<void(Result<>)> done) override {
     connection_->call("Assign", assignment.SerializeAsString(), assign_timeout,
                       [done = std::move(done)](Result<std::string> reply) {
@@ -63,11 +65,16 @@ class RpcSink final : public manager::SessionSink {
   }
   void call(std::string_view method, const std::string& payload,
             std::function<void(Result<std::string>)> reply) override {
-    connection_->call(method, payload, call_timeout, std::move(reply));
+    connection_->call(method, payload, call_timeout,
+                      [reply = std::move(reply), after = after_](Result<std::string> answer) {
+                        reply(std::move(answer));
+                        after();
+                      });
   }
   void close() override { connection_->close(); }
 
  private:
+  std::function<void()> after_;
   io::RpcConnectionHandle connection_;
 };
 
@@ -84,6 +91,7 @@ struct ManagerHost::State {
 
   manager::Now now() const { return {loop.now(), loop.wall_now()}; }
   void arm();
+  void tick();
   void serve(const io::RpcConnectionHandle& connection, const std::string& method,
              const std::string& payload, io::RpcReply reply);
   Result<> open(const Config& config, const Identity& identity);
@@ -99,10 +107,12 @@ ManagerHost::~ManagerHost() {
 }
 
 void ManagerHost::State::arm() {
-  timer = loop.at(manager->next_deadline(), [this] {
-    manager->tick(now());
-    arm();
-  });
+  timer = loop.at(manager->next_deadline(), [this] { tick(); });
+}
+
+void ManagerHost::State::tick() {
+  manager->tick(now());
+  arm();
 }
 
 void ManagerHost::State::serve(const io::RpcConnectionHandle& connection, const std::string& method,
@@ -120,7 +130,8 @@ void ManagerHost::State::serve(const io::RpcConnectionHandle& connection, const 
             [this, id = session.session_id()](const Error&) { manager->session_lost(now(), id); });
       reply(std::move(answer));
     };
-    manager->open_session(now(), caller, payload, std::make_unique<RpcSink>(connection),
+    manager->open_session(now(), caller, payload,
+                          std::make_unique<RpcSink>(connection, [this] { tick(); }),
                           std::move(opened));
   } else {
     manager->handle(now(), caller, method, payload, std::move(reply));

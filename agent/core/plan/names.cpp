@@ -80,6 +80,7 @@ std::vector<dns::NetworkInput> plan_names(const NodeView& view) {
     dns::NetworkInput& input = networks[n->id];
     input.id = n->id;
     input.name = n->name;
+    input.forward_unknown = n->forward_unknown;
     for (const auto& subnet : {n->subnet4, n->subnet6})
       if (subnet) input.subnets.push_back(*subnet);
   }
