@@ -1,6 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <netdb.h>
+
 #include <filesystem>
+#include <memory>
 #include <nlohmann/json.hpp>
+
+#include "base/address.h"
+#include "base/free_with.h"
 
 #include "cli/actions.h"
 #include "cli/syntax.h"
@@ -27,6 +33,34 @@ Result<int> init(const Context& context) {
   return 0;
 }
 
+// weftd knows managers by address; people know them by name. IPv4 first: the underlay is.
+Result<std::string> address_of(const std::string& host) {
+  if (Address::parse(host)) return host;
+  addrinfo wish{};
+  wish.ai_socktype = SOCK_STREAM;
+  for (const int family : {AF_INET, AF_INET6}) {
+    wish.ai_family = family;
+    addrinfo* raw = nullptr;
+    if (::getaddrinfo(host.c_str(), nullptr, &wish, &raw) != 0) continue;
+    const std::unique_ptr<addrinfo, FreeWith<::freeaddrinfo>> found(raw);
+    char text[NI_MAXHOST];
+    if (::getnameinfo(found->ai_addr, found->ai_addrlen, text, sizeof text, nullptr, 0,
+                      NI_NUMERICHOST) == 0)
+      return std::string(text);
+  }
+  return Error(ErrorCode::not_found,
+               "cannot find the address of '" + host + "': give the manager's IP address");
+}
+
+Result<std::string> manager_address(const std::string& operand) {
+  const std::string manager = TRY(parse_manager(operand));
+  if (manager.starts_with('[')) return manager;
+  const size_t colon = manager.rfind(':');
+  const std::string address = TRY(address_of(manager.substr(0, colon)));
+  const bool v6 = address.find(':') != std::string::npos;
+  return (v6 ? "[" + address + "]" : address) + manager.substr(colon);
+}
+
 Result<int> show(const Context& context) {
   const Json cluster = TRY(context.client.get("/v1/cluster"));
   if (context.json) return print_json(cluster), 0;
@@ -51,7 +85,7 @@ Result<int> join(const Context& context) {
   const Arguments& arguments = context.arguments;
   Json managers = Json::array();
   for (size_t i = 1; i < arguments.operands.size(); ++i) {
-    managers.push_back(TRY(parse_manager(arguments.operands[i])));
+    managers.push_back(TRY(manager_address(arguments.operands[i])));
   }
   const Json cluster = TRY(context.client.post(
       "/v1/cluster/join", {{"token", arguments.operands[0]},

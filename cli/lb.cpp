@@ -43,7 +43,7 @@ Result<int> show(const Context& context) {
     backends.row({short_id(text(backend, "endpoint_id")), or_dash(text(backend, "task")),
                   or_dash(text(backend, "node")),
                   or_dash(addresses(backend, "address4", "address6")), text(backend, "state"),
-                  text(backend, "weight"), percent(backend), text(backend, "flows")});
+                  text(backend, "weight"), percent(backend), or_dash(text(backend, "flows"))});
   }
   print(backends);
   return 0;
@@ -64,7 +64,9 @@ std::vector<Command> lb_commands() {
        .operands = "SERVICE",
        .operands_min = 1,
        .operands_max = 1,
-       .text = "SHARE is the part of new flows that a backend gets, FLOWS the number it has now.",
+       .text =
+           "SHARE is the part of new flows that a backend gets, FLOWS the number it has now; only "
+           "a backend's own node knows them.",
        .examples = "weft lb inspect web",
        .run = show},
   };

@@ -74,10 +74,12 @@ std::vector<Option> create_options() {
       {.name = "ipv6", .help = "Give the network IPv6 addresses too"},
       {.name = "internal", .help = "No way out of the cluster"},
       {.name = "attachable", .help = "Let endpoints attach by hand"},
-      {.name = "encrypted", .help = "Encrypt what travels between nodes"},
+      {.name = "encrypted", .help = "Encrypt what travels between nodes (not available yet)"},
       {.name = "opt",
        .value = "KEY=VALUE",
-       .help = "Option of the driver: mtu=, vxlan_id=",
+       .help = "Option of the driver: mtu=, vxlan_id=, and forward_unknown=true: names below the "
+               "network's that nobody here has are asked of the node's resolvers, for a network "
+               "that is named like a public domain",
        .many = true},
       {.name = "label", .value = "KEY=VALUE", .help = "Label of the network", .many = true},
   };
@@ -97,7 +99,8 @@ std::vector<Command> network_commands() {
        .text = "Prints the network's id.",
        .examples = "weft network create app\n"
                    "weft network create --subnet 10.1.0.0/24 --ip-range 10.1.0.128/25 app\n"
-                   "weft network create --attachable --ipv6 --opt mtu=1400 lab",
+                   "weft network create --attachable --ipv6 --opt mtu=1400 lab\n"
+                   "weft network create --opt forward_unknown=true dev",
        .run = create},
       {.noun = "network",
        .verb = "ls",

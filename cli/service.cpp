@@ -19,6 +19,16 @@ Result<> wait_unless_detached(const Context& context, const Json& service) {
   return wait_for_tasks(context, service, patience);
 }
 
+// By what is given: an image, a command, or neither, which must be meant.
+Result<std::string> runtime_of(const Arguments& arguments) {
+  if (arguments.has("runtime")) return arguments.text("runtime");
+  if (arguments.has("image")) return std::string("docker");
+  if (!arguments.command.empty()) return std::string("netns");
+  return usage(
+      "the service has nothing to run: add -- COMMAND, or --runtime none if endpoints will be "
+      "attached to it");
+}
+
 Result<int> create(const Context& context) {
   const Arguments& arguments = context.arguments;
   const std::string operand = arguments.operands.empty() ? "" : arguments.operands[0];
@@ -28,14 +38,11 @@ Result<int> create(const Context& context) {
                  "': a command comes after --");
   }
   TRY(parse_duration(arguments.text("wait", "60s")));
-  Json spec = {{"name", name}, {"replicas", arguments.text("mode") == "global" ? 0 : 1}};
+  const bool no_count = arguments.text("runtime") == "none" || arguments.text("mode") == "global";
+  Json spec = {{"name", name}, {"replicas", no_count ? 0 : 1}};
   std::vector<std::string> fields;
   TRY(read_spec(arguments, spec, fields));
-  if (!spec.contains("runtime")) {
-    spec["runtime"] = arguments.has("image")       ? "docker"
-                      : !arguments.command.empty() ? "netns"
-                                                   : "none";
-  }
+  spec["runtime"] = TRY(runtime_of(arguments));
   const Json service = TRY(context.client.post("/v1/services", {{"spec", spec}}));
   // The id first: it is good even if the tasks do not come up.
   print_made(context, service);
@@ -143,7 +150,7 @@ Command create_command() {
               "/usr/bin/my-server\n"
               "weft service create web --publish 30100-30102:80-82 --publish 53:53/udp -- "
               "./serve\n"
-              "weft service create --name db --network app --runtime none --replicas 0",
+              "weft service create --name db --network app --runtime none",
           .run = create};
 }
 

@@ -73,7 +73,9 @@ constexpr SpecField spec_fields[] = {
      "global",
      nullptr,
      as_global},
-    {{.name = "replicas", .value = "N", .help = "Number of tasks (default: 1)"},
+    {{.name = "replicas",
+      .value = "N",
+      .help = "Number of tasks (default: 1; none with --runtime none)"},
      "replicas",
      nullptr,
      as_replicas},
@@ -106,7 +108,8 @@ constexpr SpecField spec_fields[] = {
      or_none<as_list>},
     {{.name = "runtime",
       .value = "RUNTIME",
-      .help = "netns: a command in its own namespaces; docker: an image; none: endpoints join "
+      .help = "netns: a command in its own namespaces; docker: an image (not yet); none: endpoints "
+              "join "
               "by attach (default: by what is given)",
       .choice = "netns docker none"},
      "runtime",
@@ -204,6 +207,13 @@ Result<> read_spec(const Arguments& arguments, Json& spec, std::vector<std::stri
   }
   if (arguments.text("mode") == "global" && arguments.has("replicas")) {
     return usage("a global service has one task on every node: leave --replicas out");
+  }
+  if (arguments.text("runtime") == "none" &&
+      (spec.value("replicas", 0) > 0 || arguments.text("mode") == "global" ||
+       !arguments.command.empty())) {
+    return usage(
+        "a service of runtime none has no tasks of its own: leave --replicas, --mode global and "
+        "the command out, and attach endpoints to it");
   }
   if (!arguments.command.empty()) {
     spec["command"] = arguments.command;

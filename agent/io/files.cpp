@@ -93,7 +93,9 @@ Result<FileLock> FileLock::take(const std::string& directory) {
   Fd fd(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
   if (!fd) return file_error("lock", path, errno);
   if (::flock(fd.get(), LOCK_EX | LOCK_NB) != 0) {
-    if (errno == EWOULDBLOCK) return Error(ErrorCode::conflict, "another weftd uses " + directory);
+    if (errno == EWOULDBLOCK)
+      return Error(ErrorCode::conflict, "another weftd uses " + directory +
+                                            ": stop it first, or give this one another folder");
     return file_error("lock", path, errno);
   }
   return FileLock(std::move(fd));

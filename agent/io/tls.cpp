@@ -131,7 +131,7 @@ int check_pinned(X509_STORE_CTX* store_context, void*) {
   }
   X509_STORE_CTX_set_error(store_context, X509_V_ERR_APPLICATION_VERIFICATION);
   if (ca == nullptr) {
-    state.refusal = "its CA is not the one of the join token";
+    state.refusal = "its CA is not the one of the join token, which is of another cluster";
     return 0;
   }
   const StoreHandle store(X509_STORE_new());

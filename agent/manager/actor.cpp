@@ -33,7 +33,6 @@ Manager::Actor::Actor(store::Store& store, Authority& authority, Rng rng, Config
 Manager::Actor::~Actor() {
   *alive_ = nullptr;
   for (Job& job : std::exchange(jobs_, {})) job.reply(no_longer_leads());
-  for (auto& [id, collection] : std::exchange(logs_, {})) collection.reply(no_longer_leads());
 }
 
 Result<> Manager::Actor::load() {
@@ -217,6 +216,14 @@ void Manager::Actor::handle(const Caller& asking, std::string_view method,
   if (method == "TokenShow") return token(caller, false, payload, std::move(reply));
   if (method == "TokenRotate") return token(caller, true, payload, std::move(reply));
   if (method == "ServiceLogs") return service_logs(payload, std::move(reply));
+  if (method == "ServiceCreate") return create_service(caller, payload, std::move(reply));
+  if (method == "ServiceUpdate") return update_service(caller, payload, std::move(reply));
+  if (method == "ServiceShow") return show_service(caller, payload, std::move(reply));
+  decide(caller, method, payload, std::move(reply));
+}
+
+void Manager::Actor::decide(const Caller& caller, std::string_view method,
+                            const std::string& payload, Reply reply) {
   if (manage::is_query(method)) {
     Draft draft(state_, now.wall, rng_);
     return reply(manage::decide(draft, caller, method, payload));
@@ -338,9 +345,9 @@ void Manager::Actor::token(const Caller& caller, bool rotate, const std::string&
 void Manager::Actor::tick() {
   judge_nodes();
   std::vector<uint64_t> late;
-  for (const auto& [id, collection] : logs_)
-    if (collection.deadline <= now.instant) late.push_back(id);
-  for (const uint64_t id : late) finish_logs(id);
+  for (const auto& [id, question] : questions_)
+    if (question.deadline <= now.instant) late.push_back(id);
+  for (const uint64_t id : late) settle(id);
   if (!has_cluster() || next_orchestration_ > now.instant || committing_ ||
       quiet_until_ > now.instant)
     return;
@@ -350,10 +357,10 @@ void Manager::Actor::tick() {
 }
 
 Instant Manager::Actor::next_deadline() const {
-  Instant logs = Instant::never();
-  for (const auto& [id, collection] : logs_) logs = std::min(logs, collection.deadline);
+  Instant late = Instant::never();
+  for (const auto& [id, question] : questions_) late = std::min(late, question.deadline);
   // Nothing else can be done before the store has answered.
-  if (committing_) return logs;
+  if (committing_) return late;
   Instant next = next_orchestration_;
   const Duration grace = config_.heartbeat * config_.heartbeats_missed;
   const auto is_up = [&](const std::string& id) {
@@ -365,7 +372,7 @@ Instant Manager::Actor::next_deadline() const {
     next = std::min(next, session.heard + grace);
   for (const auto& [node_id, since] : absent_since_)
     if (is_up(node_id)) next = std::min(next, since + grace);
-  return std::min(logs, std::max(next, quiet_until_));
+  return std::min(late, std::max(next, quiet_until_));
 }
 
 }  // namespace weft::manager

@@ -44,12 +44,12 @@ class Manager::Actor {
     Decide decide;
     Reply reply;
   };
-  struct LogCollection {
-    api::LogReply lines;
-    uint32_t tail = 0;
-    std::set<std::string> waiting;  // node ids
+  // What nodes answer to one question, until all have or the deadline is over.
+  struct Question {
+    std::map<std::string, Result<std::string>> answers;  // by node id
+    std::set<std::string> waiting;                       // node ids
     Instant deadline;
-    Reply reply;
+    std::function<void(Question&)> done;
   };
 
   void add(std::string operation_id, Decide decide, Reply reply);
@@ -74,11 +74,25 @@ class Manager::Actor {
   api::NodeState verdict(const std::string& node_id);
   void judge_nodes();
 
+  // Nodes without a session are not asked.
+  void ask(const std::string& method, const std::map<std::string, std::string>& payloads,
+           Duration patience, std::function<void(Question&)> done);
+  void answered(uint64_t question, const std::string& node_id, Result<std::string> answer);
+  void settle(uint64_t question);
+  std::string node_name(const std::string& node_id) const;
+
+  void create_service(const manage::Caller& caller, const std::string& payload, Reply reply);
+  void update_service(const manage::Caller& caller, const std::string& payload, Reply reply);
+  void show_service(const manage::Caller& caller, const std::string& payload, Reply reply);
+  using Ports = google::protobuf::RepeatedPtrField<api::PublishedPort>;
+  // The ports of the routing mesh that other programs have, in sentences, one for each node.
+  void taken_ports(const Ports& ports, std::function<void(std::vector<std::string>)> done);
+
+  void decide(const manage::Caller& caller, std::string_view method, const std::string& payload,
+              Reply reply);
   void service_logs(const std::string& payload, Reply reply);
   Result<std::map<std::string, api::LocalLogsRequest>> log_requests(
       const api::ServiceLogsRequest& request);
-  void logs_arrived(uint64_t collection, const std::string& node_id, Result<std::string> reply);
-  void finish_logs(uint64_t collection);
 
   store::Store& store_;
   Authority& authority_;
@@ -97,9 +111,9 @@ class Manager::Actor {
   std::map<std::string, Instant> absent_since_;  // nodes without a session
   std::map<std::string, Instant> member_dead_;   // dead by gossip, since
   bool judging_ = false;
-  std::map<uint64_t, LogCollection> logs_;
+  std::map<uint64_t, Question> questions_;
+  uint64_t next_question_ = 1;
   std::string store_generation_;
-  uint64_t next_collection_ = 1;
   std::shared_ptr<Actor*> alive_;  // answers that come after this object has gone find null
 };
 

@@ -10,9 +10,25 @@ using manage::Draft;
 
 namespace {
 
-std::string node_name(const manage::ClusterState& state, const std::string& id) {
-  const auto node = state.nodes.find(id);
-  return node == state.nodes.end() ? id : node->second.name();
+void add_lines(const std::string& node, Result<std::string> answer, api::LogReply& lines) {
+  api::LogReply local;
+  if (!answer)
+    lines.add_warnings("node '" + node + "' did not answer: " + answer.error().message());
+  else if (!local.ParseFromString(*answer))
+    lines.add_warnings("the answer of node '" + node + "' cannot be read");
+  for (api::LogLine& line : *local.mutable_lines()) {
+    if (line.node().empty()) line.set_node(node);
+    *lines.add_lines() = std::move(line);
+  }
+  for (std::string& warning : *local.mutable_warnings()) lines.add_warnings(std::move(warning));
+}
+
+// In the order of time; 0: all.
+void keep_last(uint32_t tail, api::LogReply& reply) {
+  auto& lines = *reply.mutable_lines();
+  std::stable_sort(lines.begin(), lines.end(),
+                   [](const auto& a, const auto& b) { return a.at_ms() < b.at_ms(); });
+  if (tail != 0 && lines.size() > int(tail)) lines.DeleteSubrange(0, lines.size() - int(tail));
 }
 
 }  // namespace
@@ -44,63 +60,25 @@ void Manager::Actor::service_logs(const std::string& payload, Reply reply) {
     return reply(Error(ErrorCode::invalid, "the request for logs cannot be read"));
   auto requests = log_requests(request);
   if (!requests) return reply(std::move(requests).error());
-  const uint64_t id = next_collection_++;
-  LogCollection& collection = logs_[id];
-  collection.tail = request.tail();
-  collection.deadline = now.instant + config_.logs_timeout;
-  collection.reply = std::move(reply);
+  api::LogReply lines;
+  std::map<std::string, std::string> payloads;
   for (const auto& [node_id, local] : *requests) {
     if (sessions_.of_node(node_id))
-      collection.waiting.insert(node_id);
+      payloads[node_id] = manage::serialize(local);
     else
-      collection.lines.add_warnings("node '" + node_name(state_, node_id) +
-                                    "' is not connected: its lines are missing");
+      lines.add_warnings("node '" + node_name(node_id) +
+                         "' is not connected: its lines are missing");
   }
-  const std::set<std::string> ask = collection.waiting;
-  for (const std::string& node_id : ask) {
-    auto arrived = [alive = alive_, id, node_id](Result<std::string> lines) {
-      if (*alive) (*alive)->logs_arrived(id, node_id, std::move(lines));
-    };
-    if (Sessions::Session* session = sessions_.of_node(node_id))
-      session->sink->call("LocalLogs", manage::serialize(requests->at(node_id)),
-                          std::move(arrived));
-  }
-  if (ask.empty()) finish_logs(id);
-}
-
-void Manager::Actor::logs_arrived(uint64_t id, const std::string& node_id,
-                                  Result<std::string> reply) {
-  const auto found = logs_.find(id);
-  if (found == logs_.end() || found->second.waiting.erase(node_id) == 0) return;
-  LogCollection& collection = found->second;
-  const std::string name = node_name(state_, node_id);
-  api::LogReply local;
-  if (!reply)
-    collection.lines.add_warnings("node '" + name + "' did not answer: " + reply.error().message());
-  else if (!local.ParseFromString(*reply))
-    collection.lines.add_warnings("the answer of node '" + name + "' cannot be read");
-  for (api::LogLine& line : *local.mutable_lines()) {
-    if (line.node().empty()) line.set_node(name);
-    *collection.lines.add_lines() = std::move(line);
-  }
-  for (std::string& warning : *local.mutable_warnings())
-    collection.lines.add_warnings(std::move(warning));
-  if (collection.waiting.empty()) finish_logs(id);
-}
-
-void Manager::Actor::finish_logs(uint64_t id) {
-  const auto found = logs_.find(id);
-  LogCollection collection = std::move(found->second);
-  logs_.erase(found);
-  for (const std::string& node_id : collection.waiting)
-    collection.lines.add_warnings("node '" + node_name(state_, node_id) +
-                                  "' did not answer in time: its lines are missing");
-  auto& lines = *collection.lines.mutable_lines();
-  std::stable_sort(lines.begin(), lines.end(),
-                   [](const auto& a, const auto& b) { return a.at_ms() < b.at_ms(); });
-  if (collection.tail != 0 && lines.size() > int(collection.tail))
-    lines.DeleteSubrange(0, lines.size() - int(collection.tail));
-  collection.reply(manage::serialize(collection.lines));
+  ask("LocalLogs", payloads, config_.logs_timeout,
+      [this, lines, tail = request.tail(), reply = std::move(reply)](Question& question) mutable {
+        for (auto& [node_id, answer] : question.answers)
+          add_lines(node_name(node_id), std::move(answer), lines);
+        for (const std::string& node_id : question.waiting)
+          lines.add_warnings("node '" + node_name(node_id) +
+                             "' did not answer in time: its lines are missing");
+        keep_last(tail, lines);
+        reply(manage::serialize(lines));
+      });
 }
 
 }  // namespace weft::manager

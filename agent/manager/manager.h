@@ -29,6 +29,7 @@ struct Config {
   Duration heartbeat = 5s;
   int heartbeats_missed = 3;  // then a node is dead
   Duration logs_timeout = 5s;
+  Duration ports_timeout = 1s;  // a node that is slower is not asked about its ports
 };
 
 // Both clocks at the time of a call.

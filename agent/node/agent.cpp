@@ -8,6 +8,7 @@
 
 #include "core/dns/resolv_conf.h"
 #include "drivers/bpf/features.h"
+#include "drivers/netns/netns.h"
 #include "node/log.h"
 #include "weft/api/version.h"
 
@@ -26,8 +27,6 @@ uint64_t seed() {
 }
 
 Result<> check_features() {
-  if (::geteuid() != 0)
-    return Error(ErrorCode::denied, "needs root: it makes network devices and loads BPF programs");
   for (const bpf::Feature& feature : bpf::feature_check()) {
     if (feature.result == bpf::FeatureResult::failed) return Error(feature.detail);
     if (feature.result == bpf::FeatureResult::warning) log_warning(feature.detail);
@@ -74,7 +73,11 @@ Result<std::unique_ptr<Agent>> Agent::start(io::Loop& loop, Config config) {
   TRY(io::make_directories(config.state, 0700));
   TRY(io::make_directories(config.run, 0755));
   io::FileLock lock = TRY(io::FileLock::take(config.state));
+  Fd claim = TRY(netns::claim_own_netns());
+  // Here, where the operator reads the answer, and not when the first assignment comes.
+  TRY_IN("--bpffs", bpf::ensure_bpffs(config.bpffs));
   std::unique_ptr<Agent> agent(new Agent(loop, std::move(config), std::move(lock)));
+  agent->claim_ = std::move(claim);
   agent->boot_epoch_ = TRY(agent->identities_.next_boot_epoch());
   auto identity = agent->identities_.load();
   if (identity) {
@@ -117,6 +120,12 @@ void Agent::start_session() {
   callbacks.local_logs = [this](const api::LocalLogsRequest& request) {
     return tasks_ ? tasks_->logs(request) : api::LogReply();
   };
+  callbacks.port_check = [this](const api::PortCheckRequest& request) {
+    api::PortCheckReply out;
+    for (const api::PublishedPort& port : request.ports())
+      if (kernel_ && kernel_->taken_by_others(port)) *out.add_taken() = port;
+    return out;
+  };
   callbacks.on_change = [this](bool connected, const std::string& why) {
     session_problem_ = connected ? "" : why;
     if (connected)
@@ -141,6 +150,7 @@ void Agent::on_assignment(const api::Assignment& assignment) {
     if (auto started = start_network(); !started) {
       log_error(started.error().message());
       last_failure_ = started.error().message();
+      stop_network();
       retry_timer_ = loop_.after(retry_delay, [this] { on_assignment(api::Assignment()); });
       return;
     }
@@ -157,12 +167,20 @@ void Agent::on_assignment(const api::Assignment& assignment) {
 // A large state takes long to write, and then is written less often.
 void Agent::save_soon() {
   if (save_timer_.armed()) return;
-  save_timer_ = loop_.after(std::max<Duration>(save_delay, save_rest_), [this] {
-    const Instant begun = loop_.now();
-    if (auto saved = known_.save(config_.state + "/assignment.pb"); !saved)
-      log_error("cannot keep the last known state: " + saved.error().message());
-    save_rest_ = (loop_.now() - begun) * save_rests;
-  });
+  save_timer_ = loop_.after(std::max<Duration>(save_delay, save_rest_), [this] { save_known(); });
+}
+
+void Agent::save_known() {
+  const Instant begun = loop_.now();
+  auto saved = known_.save(config_.state + "/assignment.pb");
+  save_rest_ = (loop_.now() - begun) * save_rests;
+  const std::string problem =
+      saved ? "" : "cannot keep the last known state: " + saved.error().message();
+  if (!saved) {
+    if (problem != save_problem_) log_error(problem);
+    save_timer_ = loop_.after(retry_delay, [this] { save_known(); });
+  }
+  save_problem_ = problem;
 }
 
 // Once the node knows its number and the ingress network. Everything here finds what a former agent
@@ -173,7 +191,7 @@ Result<> Agent::start_network() {
   links_ = std::make_unique<link::Links>(TRY(link::Links::open(-1)));
   around_.uplink = TRY(link::find_uplink(*links_, TRY(Address::parse(known_.self.address()))));
   kernel_ = TRY(Kernel::start(config_, known_.self, *ingress, around_));
-  for (const std::string& problem : kernel_->problems()) log_warning(problem);
+  tell_problems();
   attachments_ = std::make_unique<Attachments>(
       TRY(Attachments::open(kernel_->netns(), config_.state + "/endpoints.json")));
   dns_ = TRY(dns::DnsServer::start(names_));
@@ -299,6 +317,22 @@ void Agent::on_network_change() {
   if (link_gone || relevant) plan_soon();
 }
 
+// What the kernel has stays: start_network() finds it.
+void Agent::stop_network() {
+  plan_timer_.cancel();
+  plan_pace_.cancel();
+  names_timer_.cancel();
+  monitor_watch_.cancel();
+  tasks_.reset();
+  gossip_.reset();
+  dns_.reset();
+  resolvers_.clear();
+  attachments_.reset();
+  monitor_.reset();
+  kernel_.reset();
+  links_.reset();
+}
+
 Result<> Agent::leave_cluster() {
   if (gossip_) {
     gossip_->core().leave(gossip_->now());
@@ -306,19 +340,12 @@ Result<> Agent::leave_cluster() {
   }
   if (tasks_) tasks_->remove_all();
   if (attachments_) TRY(attachments_->clear());
-  plan_timer_.cancel();
-  plan_pace_.cancel();
-  names_timer_.cancel();
-  monitor_watch_.cancel();
   session_.reset();
-  tasks_.reset();
-  gossip_.reset();
-  dns_.reset();
-  attachments_.reset();
-  monitor_.reset();
-  if (kernel_) TRY(kernel_->remove());
-  kernel_.reset();
-  links_.reset();
+  const auto kernel = std::move(kernel_);
+  stop_network();
+  if (kernel) TRY(kernel->remove());
+  save_timer_.cancel();
+  retry_timer_.cancel();
   role_timer_.cancel();
   manager_.reset();
   in_store_ = role_busy_ = false;
@@ -330,8 +357,10 @@ Result<> Agent::leave_cluster() {
   desired_ = plan::DesiredState();
   scopes_.clear();
   announced_.clear();
-  resolvers_.clear();
   network_names_.clear();
+  last_failure_.clear();
+  save_problem_.clear();
+  told_problems_.clear();
   log_info("left the cluster");
   return Ok;
 }

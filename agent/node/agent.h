@@ -49,12 +49,14 @@ class Agent {
   Result<> go_online();
   Result<> start_network();
   Result<> start_gossip();
+  void stop_network();
   void start_session();
   void on_assignment(const api::Assignment& assignment);
   void on_gossip(std::vector<cluster::Event> events);
   void on_network_change();
   void sync_gossip();
   void save_soon();
+  void save_known();
   Result<> leave_cluster();
 
   // --- this node as a manager: agent_managers.cpp ---
@@ -71,6 +73,7 @@ class Agent {
   // --- planning: agent_plan.cpp ---
   void plan_soon();
   void plan_now();
+  void tell_problems();
   bool settled();
   bool forgets_endpoints() const;
   void refresh_surroundings();
@@ -126,6 +129,7 @@ class Agent {
   io::Loop& loop_;
   Config config_;
   io::FileLock lock_;
+  Fd claim_;  // of the network namespace
   IdentityStore identities_;
   Rng rng_;
   WallTime started_at_;
@@ -137,6 +141,8 @@ class Agent {
   plan::DesiredState desired_;
   std::string session_problem_;
   std::string last_failure_;
+  std::string save_problem_;
+  std::set<std::string> told_problems_;  // in the log
   Instant online_since_;
   Instant last_gossip_event_;
   bool settled_ = false;

@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "drivers/bpf/features.h"
+#include "io/sockets.h"
 #include "node/agent.h"
 #include "node/inspect.h"
 #include "node/log.h"
@@ -34,6 +35,14 @@ Result<std::string> bytes(Result<Message> message) {
 Error no_cluster() {
   return Error(ErrorCode::unavailable,
                "this node is in no cluster yet: `weft cluster init` or `weft cluster join`");
+}
+
+// A port that is taken is refused before anything is made; nobody of this node's own holds it yet.
+Result<> check_gossip_port(const std::string& address, uint16_t port) {
+  const SocketAddress local{TRY(Address::parse(address)), port};
+  TRY(io::bind_socket(local, SOCK_DGRAM));
+  TRY(io::bind_socket(local, SOCK_STREAM));
+  return Ok;
 }
 
 std::string kernel_release() {
@@ -147,7 +156,9 @@ Result<std::string> Agent::answer(const std::string& method, const std::string& 
     if (!found)
       return Error(ErrorCode::not_found,
                    "this node balances no service '" + name + "': see `weft lb ls`");
-    return found->SerializeAsString();
+    api::LbService shown = *found;
+    TRY(add_flows(*kernel_, attachments_->all(), shown));
+    return shown.SerializeAsString();
   }
   if (method == "DnsQuery") {
     const auto request = TRY(parse<api::DnsQueryRequest>(payload));
@@ -220,6 +231,7 @@ Result<api::ClusterInitReply> Agent::init_cluster(const api::ClusterInitRequest&
   identity.role = "manager";
   api::JoinRequest self = TRY(introduce(request.advertise_address()));
   self.set_node_id(identity.node_id);
+  TRY(check_gossip_port(self.address(), config_.gossip_port));
   identity.advertise_address = self.address();
   identity.managers = {
       SocketAddress{TRY(Address::parse(self.address())), config_.manager_port}.to_string()};
@@ -258,6 +270,7 @@ void Agent::join_cluster(const api::ClusterJoinRequest& request, Reply reply) {
     if (attempt->managers.empty())
       return Error(ErrorCode::invalid, "name at least one manager: HOST[:PORT]");
     attempt->request = TRY(introduce(request.advertise_address()));
+    TRY(check_gossip_port(attempt->request.address(), config_.gossip_port));
     attempt->identity.node_id = new_id();
     attempt->identity.advertise_address = attempt->request.address();
     attempt->identity.key_pem = TRY(io::create_key());
@@ -279,8 +292,10 @@ void Agent::try_join(std::shared_ptr<JoinAttempt> attempt) {
   io::rpc_connect(loop_, manager, std::move(options),
                   [this, attempt, manager](Result<io::RpcConnectionHandle> connection) {
                     if (!connection) {
-                      attempt->last_error =
-                          manager.to_string() + ": " + connection.error().message();
+                      const Error& error = connection.error();
+                      attempt->last_error = error.message();
+                      if (error.code() == ErrorCode::unavailable)
+                        attempt->last_error += "; give the address of a manager that runs";
                       return try_join(attempt);
                     }
                     attempt->connection = std::move(*connection);
@@ -404,7 +419,8 @@ api::StatusReply Agent::status() {
   if (auto drops = sums_by_name(*kernel_, "drops"))
     for (const auto& [name, value] : *drops) (*out.mutable_drops())[name] = value;
   for (const std::string& problem : kernel_->problems()) out.add_problems(problem);
-  if (!last_failure_.empty()) out.add_problems(last_failure_);
+  for (const std::string& problem : {last_failure_, save_problem_})
+    if (!problem.empty()) out.add_problems(problem);
   return out;
 }
 
@@ -445,9 +461,15 @@ api::DoctorReply Agent::doctor() {
           "the path carries " + std::to_string(hop->second.mtu_bytes) + " bytes, the uplink " +
               std::to_string(around_.uplink.link.mtu_bytes));
   }
+  const auto bare = kernel_->links_without_program(attachments_->all());
+  add("programs are attached", bare && bare->empty() ? "ok" : "failed",
+      !bare           ? bare.error().message()
+      : bare->empty() ? ""
+                      : "none on " + bare->front() + ": restart weftd, which attaches them again");
   diff::Held actual;
   auto read = kernel_->maps().read_back(actual);
-  const diff::Difference difference = diff::diff(desired_, actual, {}, drain_time, loop_.now());
+  const diff::Difference difference =
+      diff::diff(kernel_->without_taken(desired_), actual, {}, drain_time, loop_.now());
   add("maps equal the plan",
       !read                           ? "failed"
       : difference.operations.empty() ? "ok"
@@ -457,6 +479,7 @@ api::DoctorReply Agent::doctor() {
           ? ""
           : std::to_string(difference.operations.size()) + " entries differ");
   for (const std::string& problem : kernel_->problems()) add("kernel", "warning", problem);
+  if (!save_problem_.empty()) add("state folder", "failed", save_problem_);
   return out;
 }
 

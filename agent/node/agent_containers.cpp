@@ -66,6 +66,10 @@ AttachmentNetwork Agent::network_of(const Attachment& wanted) const {
 Result<Attachment> Agent::attach(Attachment wanted) {
   {
     const Fd netns = TRY(netns::open_netns(wanted.netns));
+    if (TRY(netns::netns_id(netns.get())) == TRY(netns::netns_id(kernel_->netns())))
+      return Error(ErrorCode::invalid, "'" + wanted.netns +
+                                           "' is the node's own network namespace: attach a "
+                                           "container's");
     link::Links inside = TRY(link::Links::open(netns.get()));
     TRY(raise_loopback(inside));
     if (const Attachment* known = attachments_->find(wanted.endpoint_id))
@@ -169,7 +173,8 @@ void Agent::on_task_change(const std::string& task_id) {
   }
   if (task.desired() == api::TASK_SHUTDOWN ||
       tasks_->endpoint_state(task_id) == codec::EndpointState::draining) {
-    if (tasks_->known().contains(task_id)) tasks_->shut_down(task);
+    // Also one that never ran here: the managers wait for the word of its end.
+    tasks_->shut_down(task);
     if (!tasks_->ended(task_id)) return;
     for (const auto& [id, attachment] : std::map(attachments_->all()))
       if (attachment.task_id == task_id)
@@ -178,7 +183,8 @@ void Agent::on_task_change(const std::string& task_id) {
     return;
   }
   if (task.desired() != api::TASK_RUNNING) return;
-  if (task.spec().runtime() != "netns") return;
+  if (task.spec().runtime() != "netns" && !tasks_->known().contains(task_id))
+    return tasks_->fail(task_id, "this node has no runtime " + task.spec().runtime());
   if (tasks_->known().contains(task_id) && tasks_->ended(task_id)) return;
   auto brought_up = [&]() -> Result<> {
     const std::string netns = TRY(tasks_->prepare(task));

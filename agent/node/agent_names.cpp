@@ -57,6 +57,9 @@ void Agent::names_changed_by(const cluster::Event& event) {
     case Kind::member_metadata:
     case Kind::scope_entered:
     case Kind::scope_left:
+    case Kind::scope_synced:
+    case Kind::keys_staged:
+    case Kind::keys_sealing:
       return;
   }
 }
@@ -84,7 +87,9 @@ void Agent::rebuild_names(const plan::NodeView& view) {
   for (const auto& [id, network] : network_names_) input.networks.push_back(network);
   input.known_names = known_.known_names;
   for (const auto& [id, network] : known_.networks) {
-    input.known_networks.push_back(network.name());
+    const auto shared = network.options().find("forward_unknown");
+    if (shared == network.options().end() || shared->second != "true")
+      input.known_networks.push_back(network.name());
     for (const std::string& text : {network.subnet4(), network.subnet6()})
       if (auto prefix = Prefix::parse(text)) input.known_subnets.push_back(*prefix);
   }

@@ -60,6 +60,7 @@ void Agent::plan_now() {
   const plan::NodeView view = view_.build(known_, around_, attachments_->all());
   desired_ = plan::plan(view);
   if (!settled()) {
+    kernel_->sync_ports(desired_);
     rebuild_names(view);
     plan_timer_ = loop_.after(settle_poll, [this] { plan_now(); });
     return;
@@ -74,6 +75,7 @@ void Agent::plan_now() {
     return;
   }
   last_failure_.clear();
+  tell_problems();
   // Held ports may become free and neighbours may move without a word.
   const Instant next = std::min(*deadline, loop_.now() + refresh_every);
   plan_timer_ = loop_.at(next, [this] {
@@ -87,6 +89,16 @@ void Agent::plan_now() {
 void Agent::trim_memory() {
   const size_t free_bytes = ::mallinfo2().fordblks;
   if (free_bytes > trim_from_bytes) ::malloc_trim(0);
+}
+
+// Each once when it comes, and once when it goes.
+void Agent::tell_problems() {
+  const std::set<std::string> now(kernel_->problems().begin(), kernel_->problems().end());
+  for (const std::string& problem : now)
+    if (!told_problems_.contains(problem)) log_warning(problem);
+  for (const std::string& problem : told_problems_)
+    if (!now.contains(problem)) log_info("no longer so: " + problem);
+  told_problems_ = now;
 }
 
 // Addresses of this node and the ways to the others.

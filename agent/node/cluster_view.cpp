@@ -41,6 +41,7 @@ plan::Network network_of(const api::Network& in) {
   out.ingress = in.ingress();
   out.encrypted = in.encrypted();
   out.multicast = is_set(in.options(), "multicast", "true");
+  out.forward_unknown = is_set(in.options(), "forward_unknown", "true");
   return out;
 }
 

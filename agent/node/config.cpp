@@ -5,11 +5,11 @@
 
 #include <algorithm>
 #include <cxxopts.hpp>
-#include <fstream>
 #include <functional>
 #include <map>
 #include <nlohmann/json.hpp>
-#include <sstream>
+
+#include "io/files.h"
 
 namespace weft::node {
 
@@ -33,6 +33,7 @@ Result<uint16_t> parse_port(const std::string& text) {
 
 auto set_text(std::string Config::*member) {
   return [member](Config& c, const std::vector<std::string>& v) -> Result<> {
+    if (v.back().empty()) return Error(ErrorCode::invalid, "must not be empty");
     c.*member = v.back();
     return Ok;
   };
@@ -127,14 +128,9 @@ Result<std::vector<std::string>> values_of(const Json& value) {
 }
 
 Result<std::string> read_config_file(const std::string& path, bool must_exist) {
-  std::ifstream in(path);
-  if (!in) {
-    if (!must_exist && errno == ENOENT) return std::string();
-    return errno_error("cannot read " + path);
-  }
-  std::ostringstream text;
-  text << in.rdbuf();
-  return text.str();
+  auto text = io::read_file(path);
+  if (!text && !must_exist && text.error().code() == ErrorCode::not_found) return std::string();
+  return text;
 }
 
 std::string host_name() {

@@ -76,7 +76,10 @@ Result<uint64_t> IdentityStore::next_boot_epoch() const {
   uint64_t epoch = 0;
   if (auto text = io::read_file(path)) {
     const auto parsed = std::from_chars(text->data(), text->data() + text->size(), epoch);
-    if (parsed.ec != std::errc()) return Error(path + " is damaged: it must hold a number");
+    if (parsed.ec != std::errc())
+      return Error(path +
+                   " is damaged: write a number into it that is larger than any before, as by "
+                   "`date +%s`");
   } else if (text.error().code() != ErrorCode::not_found) {
     return std::move(text).error();
   }

@@ -6,6 +6,7 @@
 
 #include "core/dns/message.h"
 #include "drivers/bpf/map_store.h"
+#include "node/flow_count.h"
 #include "node/map_text.h"
 #include "registry.h"
 
@@ -77,6 +78,11 @@ Result<api::MapDumpReply> dump_map(Kernel& kernel, const api::MapDumpRequest& re
     return Error(ErrorCode::invalid,
                  "map '" + request.name() + "' is a ring buffer: it has no entries to dump");
   const MapText text = TRY(MapText::open(map->fd()));
+  const size_t fields = text.key(Bytes(text.key_size())).size();
+  if (size_t(request.key_size()) > fields)
+    return Error(ErrorCode::invalid, "the key of map '" + request.name() + "' has " +
+                                         std::to_string(fields) + " fields, not " +
+                                         std::to_string(request.key_size()));
   const uint32_t limit = request.limit() ? request.limit() : default_dump_limit;
   api::MapDumpReply out;
   out.set_name(request.name());
@@ -99,6 +105,10 @@ Result<api::MapDumpReply> dump_map(Kernel& kernel, const api::MapDumpRequest& re
     for (const auto& [name, field] : key) (*entry.mutable_key())[name] = field;
     for (const auto& [name, field] : value) (*entry.mutable_value())[name] = field;
   }));
+  if (request.key_size() > 0 && out.entries_size() == 0)
+    return Error(ErrorCode::not_found, "map '" + request.name() +
+                                           "' has no entry with this key: see `weft map dump " +
+                                           request.name() + "`");
   return out;
 }
 
@@ -167,6 +177,25 @@ api::LbList list_services(const Kernel& kernel, const plan::DesiredState& desire
     }
   }
   return out;
+}
+
+Result<> add_flows(Kernel& kernel, const std::map<std::string, Attachment>& attachments,
+                   api::LbService& service) {
+  const bpf::RawMap* map = kernel.maps().find("flows");
+  if (!map) return no_map("flows");
+  const std::map<uint32_t, uint64_t> by_port = TRY(count_flows(*map));
+  for (api::LbBackend& backend : *service.mutable_backends()) {
+    const auto own = attachments.find(backend.endpoint_id());
+    if (own == attachments.end()) continue;
+    uint64_t flows = 0;
+    for (const auto& [id, other] : attachments) {
+      const bool same_task = !other.task_id.empty() && other.task_id == own->second.task_id;
+      const auto counted = by_port.find(other.local_id);
+      if ((id == own->first || same_task) && counted != by_port.end()) flows += counted->second;
+    }
+    backend.set_flows(flows);
+  }
+  return Ok;
 }
 
 Result<api::DnsQueryReply> query_dns(const dns::DnsView& view, const dns::Asker& asker,

@@ -19,8 +19,14 @@ Result<api::MapList> list_maps(Kernel& kernel, const std::string& bpffs);
 // order.
 Result<api::MapDumpReply> dump_map(Kernel& kernel, const api::MapDumpRequest& request);
 
+// Flows are left out.
 api::LbList list_services(const Kernel& kernel, const plan::DesiredState& desired,
                           const KnownState& known, const ClusterView& view);
+
+// Fills in the flows of this node's own backends: those of a task's every attachment, as callers of
+// its published ports come through another than those of its VIP.
+Result<> add_flows(Kernel& kernel, const std::map<std::string, Attachment>& attachments,
+                   api::LbService& service);
 
 // Asks this node's own resolver as a container of the network (or of the endpoint) would.
 Result<api::DnsQueryReply> query_dns(const dns::DnsView& view, const dns::Asker& asker,

@@ -29,6 +29,22 @@ Address address_or_none(const std::string& text) {
   return parsed ? *parsed : Address();
 }
 
+uint8_t protocol_number(const std::string& name) {
+  return uint8_t(name == "udp"    ? link::PortProtocol::udp
+                 : name == "sctp" ? link::PortProtocol::sctp
+                                  : link::PortProtocol::tcp);
+}
+
+Address address_of(const __u8 (&from)[16]) {
+  Address::Bytes bytes;
+  std::memcpy(bytes.data(), from, bytes.size());
+  return Address(bytes);
+}
+
+plan::HeldPort held_port_of(const weft_published_key& key) {
+  return {address_of(key.address), __builtin_bswap16(key.port), uint8_t(key.protocol)};
+}
+
 bool kernel_at_least(unsigned major, unsigned minor) {
   utsname name{};
   unsigned a = 0, b = 0;
@@ -179,10 +195,34 @@ Result<> Kernel::guard(uint32_t ifindex) {
                         bpf::TcWay::clsact);
 }
 
+Result<std::vector<std::string>> Kernel::links_without_program(
+    const std::map<std::string, Attachment>& attachments) {
+  std::vector<uint32_t> guarded = {host_ifindex_, vxlan_ifindex_, uplink_ifindex_};
+  for (const auto& [id, attachment] : attachments)
+    if (attachment.ifindex != 0) guarded.push_back(attachment.ifindex);
+  std::vector<std::string> out;
+  for (const uint32_t ifindex : guarded) {
+    if (TRY(bpf::attached_tc(ifindex, bpf::TcHook::ingress))) continue;
+    const auto link = TRY(links_.find(ifindex));
+    out.push_back(link ? link->name : "a link that has gone");
+  }
+  return out;
+}
+
 Result<Instant> Kernel::apply(const plan::DesiredState& desired, Instant now) {
   // Routes and NAT first: by the time an address can be found, its packets have a way back.
   TRY(sync_routes(desired));
   TRY(sync_nat(desired));
+  sync_ports(desired);
+  const Instant deadline =
+      TRY(taken_.empty() ? sync_maps(desired, now) : sync_maps(without_taken(desired), now));
+  problems_ = start_problems_;
+  for (const auto* more : {&port_problems_, &diff_problems_, &nat_problems_})
+    problems_.insert(problems_.end(), more->begin(), more->end());
+  return deadline;
+}
+
+Result<Instant> Kernel::sync_maps(const plan::DesiredState& desired, Instant now) {
   diff::Difference difference = diff::diff(desired, held_, memory_, drain_time, now);
   for (const diff::Operation& operation : difference.operations) {
     TRY(data_path_->maps().apply(operation));
@@ -191,10 +231,6 @@ Result<Instant> Kernel::apply(const plan::DesiredState& desired, Instant now) {
   if (!difference.operations.empty()) held_.forget_unused_slots();
   memory_ = std::move(difference.memory);
   diff_problems_ = std::move(difference.problems);
-  sync_ports(desired);
-  problems_ = start_problems_;
-  for (const auto* more : {&port_problems_, &diff_problems_, &nat_problems_})
-    problems_.insert(problems_.end(), more->begin(), more->end());
   return difference.deadline;
 }
 
@@ -210,9 +246,7 @@ Result<> Kernel::sync_routes(const plan::DesiredState& desired) {
 Result<> Kernel::sync_nat(const plan::DesiredState& desired) {
   link::NatSpec spec;
   for (const auto& [key, subnet] : desired.subnets) {
-    Address::Bytes bytes;
-    std::memcpy(bytes.data(), key.address, bytes.size());
-    const Address address(bytes);
+    const Address address = address_of(key.address);
     spec.subnets.insert({address, uint8_t(key.prefix_bits - (address.is_v4() ? 96 : 0))});
   }
   spec.outgoing.insert(desired.masqueraded.begin(), desired.masqueraded.end());
@@ -222,8 +256,26 @@ Result<> Kernel::sync_nat(const plan::DesiredState& desired) {
   return Ok;
 }
 
+plan::DesiredState Kernel::without_taken(plan::DesiredState desired) const {
+  for (plan::PlannedService& service : desired.services)
+    std::erase_if(service.published, [&](const plan::PlannedPort& port) {
+      return taken_.contains(held_port_of(port.key));
+    });
+  return desired;
+}
+
+bool Kernel::taken_by_others(const api::PublishedPort& port) {
+  const plan::HeldPort wanted{address_or_none(port.address()), uint16_t(port.published()),
+                              protocol_number(port.protocol())};
+  if (ports_.contains(wanted)) return false;
+  const auto held = link::hold_port(wanted.address, wanted.port,
+                                    link::PortProtocol(wanted.protocol), netns_.get());
+  return !held && held.error().code() == ErrorCode::conflict;
+}
+
 void Kernel::sync_ports(const plan::DesiredState& desired) {
   port_problems_.clear();
+  taken_.clear();
   std::map<plan::HeldPort, Fd> now;
   for (const plan::HeldPort& wanted : desired.held_ports) {
     if (auto known = ports_.find(wanted); known != ports_.end()) {
@@ -232,10 +284,16 @@ void Kernel::sync_ports(const plan::DesiredState& desired) {
     }
     auto held = link::hold_port(wanted.address, wanted.port, link::PortProtocol(wanted.protocol),
                                 netns_.get());
-    if (held)
+    if (held) {
       now.emplace(wanted, std::move(*held));
-    else
+    } else if (held.error().code() == ErrorCode::conflict) {
+      taken_.insert(wanted);
+      port_problems_.push_back(held.error().message() +
+                               ": what is sent to it here goes to that program, not to the service "
+                               "that publishes it; stop it, or publish another port");
+    } else if (held.error().code() != ErrorCode::not_found) {  // not_found: another node's address
       port_problems_.push_back(held.error().message());
+    }
   }
   ports_ = std::move(now);
 }

@@ -35,6 +35,17 @@ class Kernel {
 
   // Puts the program on the host side of a container's link.
   Result<> guard(uint32_t ifindex);
+  // Whether another program of this node has the port. Ports that are held already are ours.
+  bool taken_by_others(const api::PublishedPort& port);
+  // The desired state without the published ports that other programs of this node have: what is
+  // sent to those is theirs.
+  plan::DesiredState without_taken(plan::DesiredState desired) const;
+  // Holds the published ports; taken at once after a start, when the rest waits for the other
+  // nodes.
+  void sync_ports(const plan::DesiredState& desired);
+  // Links whose program somebody has taken away.
+  Result<std::vector<std::string>> links_without_program(
+      const std::map<std::string, Attachment>& attachments);
   // Brings the kernel to the desired state. Returns when to call again although nothing changed
   // (moving slots expire). On an error what was done stays, and the next call goes on.
   Result<Instant> apply(const plan::DesiredState& desired, Instant now);
@@ -61,7 +72,7 @@ class Kernel {
   void attach_cgroup();
   Result<> sync_routes(const plan::DesiredState& desired);
   Result<> sync_nat(const plan::DesiredState& desired);
-  void sync_ports(const plan::DesiredState& desired);
+  Result<Instant> sync_maps(const plan::DesiredState& desired, Instant now);
 
   Config config_;
   Fd netns_;
@@ -74,6 +85,7 @@ class Kernel {
   std::set<Prefix> routes_;
   std::unique_ptr<link::NatSpec> nat_;
   std::map<plan::HeldPort, Fd> ports_;
+  std::set<plan::HeldPort> taken_;  // by other programs
   std::vector<std::string> start_problems_, port_problems_, diff_problems_, nat_problems_,
       problems_;
   bool fresh_ = true;

@@ -20,7 +20,9 @@ constexpr auto member_retry = 1s;
 // A node's connection, as the manager sees it.
 class RpcSink final : public manager::SessionSink {
  public:
-  explicit RpcSink(io::RpcConnectionHandle connection) : connection_(std::move(connection)) {}
+  // `after` is called when an answer has been taken.
+  RpcSink(io::RpcConnectionHandle connection, std::function<void()> after)
+      : connection_(std::move(connection)), after_(std::move(after)) {}
   void assign(const api::Assignment& assignment, std::function<void(Result<>)> done) override {
     connection_->call("Assign", assignment.SerializeAsString(), assign_timeout,
                       [done = std::move(done)](Result<std::string> reply) {
@@ -32,12 +34,17 @@ class RpcSink final : public manager::SessionSink {
   }
   void call(std::string_view method, const std::string& payload,
             std::function<void(Result<std::string>)> reply) override {
-    connection_->call(method, payload, call_timeout, std::move(reply));
+    connection_->call(method, payload, call_timeout,
+                      [reply = std::move(reply), after = after_](Result<std::string> answer) {
+                        reply(std::move(answer));
+                        after();
+                      });
   }
   void close() override { connection_->close(); }
 
  private:
   io::RpcConnectionHandle connection_;
+  std::function<void()> after_;
 };
 
 Error nobody_leads() {
@@ -277,10 +284,13 @@ void ManagerService::step_down() {
 void ManagerService::arm() {
   if (!manager_) return;
   reconcile_members();
-  timer_ = loop_.at(manager_->next_deadline(), [this] {
-    manager_->tick(now());
-    arm();
-  });
+  timer_ = loop_.at(manager_->next_deadline(), [this] { tick(); });
+}
+
+void ManagerService::tick() {
+  if (!manager_) return;
+  manager_->tick(now());
+  arm();
 }
 
 void ManagerService::reconcile_members() {
@@ -422,7 +432,8 @@ void ManagerService::open_session(const io::RpcConnectionHandle& connection,
       });
     reply(std::move(answer));
   };
-  manager_->open_session(now(), caller, payload, std::make_unique<RpcSink>(connection),
+  manager_->open_session(now(), caller, payload,
+                         std::make_unique<RpcSink>(connection, [this] { tick(); }),
                          std::move(opened));
 }
 

@@ -71,6 +71,7 @@ class ManagerService {
   void settle_members(const std::vector<store::Member>& members);
 
   void arm();
+  void tick();
   manager::Now now() const { return {loop_.now(), loop_.wall_now()}; }
   void serve(const io::RpcConnectionHandle& connection, const std::string& method,
              const std::string& payload, io::RpcReply reply);

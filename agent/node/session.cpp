@@ -219,12 +219,13 @@ void Session::serve(const std::string& method, const std::string& payload, io::R
     callbacks_.on_assignment(assignment);
     return reply(api::Empty().SerializeAsString());
   }
-  if (method == "LocalLogs") {
-    api::LocalLogsRequest request;
+  const auto answer = [&](auto request, const auto& callback) {
     if (!request.ParseFromString(payload))
       return reply(Error(ErrorCode::invalid, "request that does not decode"));
-    return reply(callbacks_.local_logs(request).SerializeAsString());
-  }
+    reply(callback(request).SerializeAsString());
+  };
+  if (method == "LocalLogs") return answer(api::LocalLogsRequest(), callbacks_.local_logs);
+  if (method == "PortCheck") return answer(api::PortCheckRequest(), callbacks_.port_check);
   reply(Error(ErrorCode::invalid, "a node does not serve " + method));
 }
 

@@ -21,6 +21,7 @@ class Session {
     std::function<api::SessionRequest()> hello;  // what to say when a session starts
     std::function<void(const api::Assignment&)> on_assignment;
     std::function<api::LogReply(const api::LocalLogsRequest&)> local_logs;
+    std::function<api::PortCheckReply(const api::PortCheckRequest&)> port_check;
     std::function<void(bool connected, const std::string& why)> on_change;
   };
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <doctest/doctest.h>
 #include <sys/types.h>
 
 #include <chrono>
@@ -21,6 +22,13 @@ struct SkipWithoutNetns {
   SkipWithoutNetns();
 };
 #define WEFT_NETNS_TESTS static const ::weft::test::SkipWithoutNetns skip_without_netns
+
+// The value, or the end of the test with the error.
+template <typename T>
+T value(Result<T> result) {
+  REQUIRE_MESSAGE(result.has_value(), result.error().message());
+  return std::move(*result);
+}
 
 // A private network namespace with lo up; gone with the object.
 class TestNetns {

@@ -25,14 +25,9 @@ using namespace weft::bpf;
 using weft::test::ChildProcess;
 using weft::test::TestFolder;
 using weft::test::TestNetns;
+using weft::test::value;
 
 namespace {
-
-template <typename T>
-T value(Result<T> result) {
-  REQUIRE_MESSAGE(result.has_value(), result.error().message());
-  return std::move(*result);
-}
 
 // A bpffs folder of the test's own, gone with it.
 struct TestPins {

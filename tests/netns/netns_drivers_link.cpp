@@ -15,16 +15,11 @@ using namespace weft;
 using namespace weft::link;
 using weft::test::ChildProcess;
 using weft::test::TestNetns;
+using weft::test::value;
 
 namespace {
 
 const std::string endpoint_id = "0123456789abcdef0123456789abcdef";
-
-template <typename T>
-T value(Result<T> result) {
-  REQUIRE_MESSAGE(result.has_value(), result.error().message());
-  return std::move(*result);
-}
 
 Links links_of(const TestNetns& netns) { return value(Links::open(netns.fd())); }
 Prefix host_prefix(const char* address, uint8_t length) {

@@ -10,14 +10,9 @@ WEFT_NETNS_TESTS;
 using namespace weft;
 using namespace weft::link;
 using weft::test::TestNetns;
+using weft::test::value;
 
 namespace {
-
-template <typename T>
-T value(Result<T> result) {
-  REQUIRE_MESSAGE(result.has_value(), result.error().message());
-  return std::move(*result);
-}
 
 //   container           node                                   outside
 //   eth0 10.1.0.5 ───── wf0123456789a     up0 192.0.2.1 ────── up0 192.0.2.2

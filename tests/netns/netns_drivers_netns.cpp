@@ -98,6 +98,19 @@ TEST_CASE("a namespace that could not be kept leaves no file behind") {
   CHECK(std::filesystem::is_empty(folder.path()));
 }
 
+TEST_CASE("a namespace has one agent, and another one when the first has gone") {
+  const Fd other = *make_anonymous_netns();
+  const auto claim = [&] { return in_netns(other.get(), [] { return claim_own_netns(); }); };
+  auto first = claim();
+  REQUIRE(first.has_value());
+  const auto second = claim();
+  REQUIRE(!second.has_value());
+  CHECK(second.error().code() == ErrorCode::conflict);
+  CHECK(in_netns((*make_anonymous_netns()).get(), [] { return claim_own_netns(); }).has_value());
+  first->reset();
+  CHECK(claim().has_value());
+}
+
 TEST_CASE("every namespace has its own cookie, the same from every side") {
   const Fd a = *make_anonymous_netns();
   const Fd b = *make_anonymous_netns();

@@ -22,16 +22,11 @@ using namespace weft;
 using namespace weft::runtime;
 using weft::test::ChildProcess;
 using weft::test::TestFolder;
+using weft::test::value;
 using weft::test::wait_for;
 using namespace std::chrono_literals;
 
 namespace {
-
-template <typename T>
-T value(Result<T> result) {
-  REQUIRE_MESSAGE(result.has_value(), result.error().message());
-  return std::move(*result);
-}
 
 std::string shim_path() {
   const char* folder = getenv("WEFT_BIN");

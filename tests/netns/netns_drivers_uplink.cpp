@@ -14,15 +14,10 @@
 using namespace weft;
 using namespace weft::link;
 using weft::test::TestNetns;
+using weft::test::value;
 using weft::test::wait_for;
 
 namespace {
-
-template <typename T>
-T value(Result<T> result) {
-  REQUIRE_MESSAGE(result.has_value(), result.error().message());
-  return std::move(*result);
-}
 
 Address address(const char* text) { return *Address::parse(text); }
 

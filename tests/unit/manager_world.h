@@ -6,7 +6,9 @@
 #include <deque>
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
+#include <utility>
 
 #include "core/manage/decide.h"
 #include "manager/manager.h"
@@ -92,7 +94,9 @@ struct FakeNode {
   bool open = false;
   bool slow = false;  // does not acknowledge assignments
   std::deque<std::function<void(Result<>)>> unanswered;
-  std::string log_text;  // empty: does not answer
+  std::deque<std::function<void()>> answers;  // to questions, not given yet
+  std::string log_text;                       // empty: does not answer
+  std::set<uint32_t> busy_ports;              // of other programs
 
   void take(const api::Assignment& a) {
     messages++;
@@ -120,18 +124,26 @@ struct FakeSink : manager::SessionSink {
     node.take(a);
     node.unanswered.push_back(std::move(done));
   }
-  void call(std::string_view method, const std::string&,
+  void check_ports(const std::string& payload, std::function<void(Result<std::string>)> reply) {
+    api::PortCheckRequest request;
+    REQUIRE(request.ParseFromString(payload));
+    api::PortCheckReply answer;
+    for (const auto& port : request.ports())
+      if (node.busy_ports.contains(port.published())) *answer.add_taken() = port;
+    node.answers.push_back([reply, bytes = answer.SerializeAsString()] { reply(bytes); });
+  }
+  void call(std::string_view method, const std::string& payload,
             std::function<void(Result<std::string>)> reply) override {
+    if (method == "PortCheck") return check_ports(payload, std::move(reply));
     CHECK(method == "LocalLogs");
     if (node.log_text.empty()) return;
     api::LogReply lines;
     api::LogLine& line = *lines.add_lines();
     line.set_text(node.log_text);
     line.set_at_ms(int64_t(node.log_text.size()));
-    log_replies.push_back([reply, bytes = lines.SerializeAsString()] { reply(bytes); });
+    node.answers.push_back([reply, bytes = lines.SerializeAsString()] { reply(bytes); });
   }
   void close() override { node.open = false; }
-  static inline std::deque<std::function<void()>> log_replies;
 };
 
 // A manager, its store and its nodes, in one process and virtual time.
@@ -168,7 +180,12 @@ struct World {
     for (bool again = true; again;) {
       again = false;
       for (auto& [n, node] : nodes) {
-        if (node.slow || node.unanswered.empty()) continue;
+        if (node.slow) continue;
+        for (const auto& answer : std::exchange(node.answers, {})) {
+          if (node.open) answer();
+          again = true;
+        }
+        if (node.unanswered.empty()) continue;
         auto done = std::move(node.unanswered.front());
         node.unanswered.pop_front();
         if (node.open) done(Ok);

@@ -14,7 +14,7 @@ using namespace weft::unit_cli;
 namespace {
 
 constexpr const char* two_nodes = R"(
-  nodes { id: "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa" name: "n1" role: MANAGER state: NODE_ALIVE
+  nodes { id: "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa" name: "n1" role: MANAGER manager_ready: true state: NODE_ALIVE
           address: "192.0.2.1" version: "0.1.0" }
   nodes { id: "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb" name: "node-two" availability: DRAIN
           state: NODE_DEAD address: "192.0.2.2" })";
@@ -133,7 +133,16 @@ TEST_CASE("wrong usage is one sentence and exit status 2, and nothing is sent") 
       {{"service", "create", "a", "--name", "b"},
        "the service has two names, 'b' and 'a': a command comes after --"},
       {{"service", "create", "a", "--replicas", "-1"}, "'-1' is not a number from 0 to 100000"},
-      {{"service", "create", "a", "--replicas", "2", "--mode", "global"},
+      {{"service", "create", "a", "--network", "n"},
+       "the service has nothing to run: add -- COMMAND, or --runtime none if endpoints will be "
+       "attached to it"},
+      {{"service", "create", "a", "--runtime", "none", "--replicas", "2"},
+       "a service of runtime none has no tasks of its own: leave --replicas, --mode global and the "
+       "command out, and attach endpoints to it"},
+      {{"service", "create", "a", "--runtime", "none", "--", "serve"},
+       "a service of runtime none has no tasks of its own: leave --replicas, --mode global and the "
+       "command out, and attach endpoints to it"},
+      {{"service", "create", "a", "--replicas", "2", "--mode", "global", "--", "serve"},
        "a global service has one task on every node: leave --replicas out"},
       {{"service", "create", "a", "--mode", "replicated global"},
        "--mode takes replicated or global, not 'replicated global'"},
@@ -166,7 +175,7 @@ TEST_CASE("published ports take docker's forms") {
   FakeAgent agent;
   agent.answer<api::Service>("ServiceCreate", R"(id: "s1" spec { name: "web" runtime: "none" })");
   const auto ports = [&](const std::string& text) {
-    const Output output = agent.weft({"service", "create", "web", "-p", text});
+    const Output output = agent.weft({"service", "create", "web", "-p", text, "--", "serve"});
     CHECK(output.err == "");
     const std::string sent = agent.last<api::ServiceCreateRequest>("ServiceCreate");
     const size_t from = sent.find("ports {"), to = sent.find(" runtime:");
@@ -250,6 +259,18 @@ TEST_CASE("service create gives up with the reason of a task, and does not wait 
   output = agent.weft({"service", "create", "web", "--detach", "--", "serve"});
   CHECK(output.status == 0);
   CHECK(agent.calls("TaskList") == asked);
+}
+
+TEST_CASE("a service of attached endpoints has no tasks, and nothing runs it by accident") {
+  FakeAgent agent;
+  agent.answer<api::Service>("ServiceCreate", R"(id: "s1" spec { name: "db" runtime: "none" })");
+  const Output output =
+      agent.weft({"service", "create", "db", "--network", "app", "--runtime", "none"});
+  CHECK(output.err == "");
+  CHECK(output.status == 0);
+  CHECK(agent.last<api::ServiceCreateRequest>("ServiceCreate") ==
+        R"(spec { name: "db" networks: "app" runtime: "none" })");
+  CHECK(agent.calls("TaskList") == 0);
 }
 
 TEST_CASE("service update names the fields that it sets") {
@@ -345,11 +366,16 @@ TEST_CASE("cluster init tells how to add a worker; join fills in the managers' p
   agent.answer<api::ClusterStatus>("ClusterJoin", R"(cluster_id: "c1" node_name: "n2")");
   CHECK(agent.weft({"cluster", "init"}).out.find("weft cluster join WEFT-1-w 192.0.2.1:2377\n") !=
         std::string::npos);
-  CHECK(agent.weft({"cluster", "join", "T", "n1", "192.0.2.1:99", "fd00::1", "[fd00::2]:5"}).out ==
-        "This node has joined cluster c1 as worker n2.\n");
+  CHECK(agent.weft({"cluster", "join", "T", "localhost", "192.0.2.1:99", "fd00::1", "[fd00::2]:5"})
+            .out == "This node has joined cluster c1 as worker n2.\n");
   CHECK(agent.last<api::ClusterJoinRequest>("ClusterJoin") ==
-        R"(token: "T" managers: "n1:2377" managers: "192.0.2.1:99" )"
+        R"(token: "T" managers: "127.0.0.1:2377" managers: "192.0.2.1:99" )"
         R"(managers: "[fd00::1]:2377" managers: "[fd00::2]:5")");
+  const Output lost = agent.weft({"cluster", "join", "T", "no-such-host.invalid"});
+  CHECK(lost.status == 1);
+  CHECK(lost.err ==
+        "weft: cannot find the address of 'no-such-host.invalid': give the manager's IP address\n");
+  CHECK(agent.calls("ClusterJoin") == 1);
 }
 
 TEST_CASE("doctor fails when a check fails") {

@@ -144,7 +144,8 @@ TEST_CASE("a folder has one agent at a time") {
     REQUIRE(first);
     const auto second = FileLock::take(folder.path);
     REQUIRE(!second);
-    CHECK(second.error().message() == "another weftd uses " + folder.path);
+    CHECK(second.error().message() ==
+          "another weftd uses " + folder.path + ": stop it first, or give this one another folder");
     CHECK(second.error().code() == ErrorCode::conflict);
   }
   CHECK(FileLock::take(folder.path));

@@ -205,9 +205,9 @@ TEST_CASE("a client with a digest refuses a server of another CA, and one that i
   wrong[31] ^= 1;
   const auto refused = manager.connect(wrong);
   REQUIRE(!refused);
-  CHECK(refused.error().message() ==
-        "connection to " + manager.server->local().to_string() +
-            ": certificate refused: its CA is not the one of the join token");
+  CHECK(refused.error().message() == "connection to " + manager.server->local().to_string() +
+                                         ": certificate refused: its CA is not the one of the join "
+                                         "token, which is of another cluster");
 
   Manager worker({}, authority().node("node-1", "worker"));
   const Digest digest = *certificate_digest(authority().ca.certificate_pem);

@@ -154,7 +154,7 @@ TEST_CASE("bad services are refused in one sentence and change nothing") {
   refused([](auto& s) { s.clear_command(); },
           "a service of runtime netns needs a command: add -- COMMAND [ARGUMENT...]");
   refused([](auto& s) { s.set_runtime("podman"); },
-          "there is no runtime 'podman': use netns, docker or none");
+          "there is no runtime 'podman': use netns or none");
   refused([](auto& s) { s.add_constraints("node.cpu==4"); },
           "constraint 'node.cpu==4' is on 'node.cpu': only node.id, node.name, node.hostname, "
           "node.role and node.labels.KEY can be compared");

@@ -180,8 +180,7 @@ TEST_CASE("logs are collected from all nodes, with a warning for those that do n
   w.manager->handle(w.now, {World::node_id(1), api::MANAGER, true, ""}, "ServiceLogs",
                     request.SerializeAsString(),
                     [&](Result<std::string> r) { result = std::move(r); });
-  for (auto& reply : test::FakeSink::log_replies) reply();
-  test::FakeSink::log_replies.clear();
+  w.settle_messages();
   CHECK(!result);
   w.pass(5s);
   REQUIRE(result);
@@ -194,6 +193,55 @@ TEST_CASE("logs are collected from all nodes, with a warning for those that do n
   CHECK(logs.warnings(0) == "node 'n3' did not answer in time: its lines are missing");
   request.set_name("nope");
   CHECK(w.call<api::LogReply>("ServiceLogs", request).error().code() == ErrorCode::not_found);
+}
+
+TEST_CASE("a port that a program of some node has is not published, and an older one is told of") {
+  World w;
+  w.cluster_of(3);
+  REQUIRE(w.network("web"));
+  w.nodes[3].busy_ports = {8080};
+  api::ServiceCreateRequest create;
+  create.mutable_spec()->set_name("api");
+  create.mutable_spec()->add_command("server");
+  create.mutable_spec()->add_networks("web");
+  api::PublishedPort& port = *create.mutable_spec()->add_ports();
+  port.set_published(8080);
+  port.set_target(80);
+  const std::string sentence =
+      "tcp port 8080 is in use by another program on node 'n3': stop it there, or publish another "
+      "port";
+  auto refused = w.call<api::Service>("ServiceCreate", create);
+  REQUIRE(!refused);
+  CHECK(refused.error().message() == sentence);
+  CHECK(w.manager->state().services.empty());
+  port.set_mode(api::HOST);  // only where a task runs
+  CHECK(w.call<api::Service>("ServiceCreate", create));
+  api::ServiceUpdateRequest update;
+  update.set_name("api");
+  update.add_fields("ports");
+  *update.mutable_spec()->add_ports() = port;
+  update.mutable_spec()->mutable_ports(0)->set_mode(api::INGRESS);
+  CHECK(w.call<api::Service>("ServiceUpdate", update).error().message() == sentence);
+  w.nodes[3].busy_ports.clear();
+  CHECK(w.call<api::Service>("ServiceUpdate", update));
+  // Taken while the node's agent was down.
+  w.nodes[2].busy_ports = {8080};
+  api::NameRequest show;
+  show.set_name("api");
+  const auto shown = w.call<api::Service>("ServiceShow", show);
+  REQUIRE(shown);
+  REQUIRE(shown->problems_size() == 1);
+  CHECK(shown->problems(0).find("node 'n2'") != std::string::npos);
+  // A node that is silent holds nobody up for long.
+  w.nodes[1].slow = true;
+  auto late = std::make_shared<Result<std::string>>(Error("no answer"));
+  w.manager->handle(w.now, {World::node_id(1), api::MANAGER, true, ""}, "ServiceShow",
+                    show.SerializeAsString(),
+                    [late](Result<std::string> r) { *late = std::move(r); });
+  w.settle_messages();
+  CHECK(!*late);
+  w.pass(1s);
+  CHECK(*late);
 }
 
 TEST_CASE("a node leaves and is forgotten, the last manager does not") {

@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <doctest/doctest.h>
+#include <netinet/in.h>
 #include <stdlib.h>
 
 #include <filesystem>
 
 #include "node/cluster_view.h"
 #include "node/config.h"
+#include "node/flow_count.h"
 #include "node/identity.h"
 #include "node/known_state.h"
 
@@ -64,6 +66,12 @@ TEST_CASE("flags win over defaults, and what is no flag is an error") {
             .starts_with("cannot read /nowhere/weftd.json"));
 }
 
+TEST_CASE("a configuration file that cannot be read, and a value that is empty, are errors") {
+  CHECK(parse({"--config", "/tmp"}).error().message() == "cannot read /tmp: Is a directory");
+  CHECK(parse({"--state", ""}).error().message() == "--state: must not be empty");
+  CHECK(error_of("{\"name\": \"\"}") == "/etc/weft/weftd.json: line 1: name: must not be empty");
+}
+
 TEST_CASE("boot epochs grow over restarts") {
   Folder folder;
   IdentityStore store(folder.path);
@@ -94,6 +102,42 @@ TEST_CASE("changes to an assignment set and remove what they name, and a file ke
   CHECK(again->known());
   CHECK(again->networks.size() == 2);
   CHECK(again->networks.contains("b"));
+}
+
+TEST_CASE("the option forward_unknown of a network reaches its names") {
+  KnownState known;
+  api::Network& network = known.networks["a"];
+  network.set_id("a");
+  network.set_name("dev");
+  const auto forwards = [&] {
+    return ClusterView().build(known, {}, {}).networks.at(0).forward_unknown;
+  };
+  CHECK(!forwards());
+  (*network.mutable_options())["forward_unknown"] = "true";
+  CHECK(forwards());
+}
+
+TEST_CASE("flows are counted while they are in use, by the endpoint that serves them") {
+  constexpr unsigned ticks = 250;
+  const auto at = [](int seconds) { return seen_clock(std::chrono::seconds(seconds), ticks); };
+  FlowCount count(at(10000), ticks);
+  weft_flow_set set{};
+  const auto put = [&](int way, uint32_t port, uint8_t protocol, int seen, uint8_t flags) {
+    set.tag[way] = 7;
+    set.seen[way] = at(seen);
+    set.way[way] = {.port_id = port, .protocol = weft_protocol(protocol), .flags = flags};
+  };
+  put(0, 2, IPPROTO_TCP, 9000, WEFT_FLOW_REPLIED);
+  put(1, 2, IPPROTO_UDP, 9990, 0);
+  put(2, 3, IPPROTO_UDP, 10003, 0);  // after the clock was read
+  count.add(set);
+  put(0, 2, IPPROTO_TCP, 6000, 0);                  // its host died
+  put(1, 2, IPPROTO_TCP, 9999, WEFT_FLOW_CLOSING);  // over
+  put(2, 3, IPPROTO_UDP, 9900, 0);                  // silent
+  put(3, 3, IPPROTO_UDP, 9999, 0);
+  set.tag[3] = WEFT_FLOW_BUSY;  // being written
+  count.add(set);
+  CHECK(count.by_port() == std::map<uint32_t, uint64_t>{{2, 2}, {3, 1}});
 }
 
 TEST_CASE("a dead member's endpoints stay known, one that left is gone") {

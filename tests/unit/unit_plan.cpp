@@ -382,6 +382,7 @@ TEST_CASE("names of present networks: VIPs, tasks with their slots, states and h
   REQUIRE(names.size() == 2);
   const dns::NetworkInput& front = names[1];
   CHECK(front.name == "front");
+  CHECK(!front.forward_unknown);
   REQUIRE(front.services.size() == 2);
   CHECK(front.services[0].vips == std::vector<Address>{address("10.1.128.1")});
   CHECK(front.services[0].ports[0].target == 80);
@@ -404,6 +405,8 @@ TEST_CASE("names of present networks: VIPs, tasks with their slots, states and h
   CHECK(std::count_if(names[1].endpoints.begin(), names[1].endpoints.end(), [](const auto& e) {
           return e.state == dns::EndpointState::dead;
         }) == long(all) - 3);
+  for (Network& network : c.view.networks) network.forward_unknown = true;
+  CHECK(plan_names(c.view)[1].forward_unknown);
   c.member(3).state = MemberState::gone;
   CHECK(plan_names(c.view)[1].endpoints.size() == 3);
 }

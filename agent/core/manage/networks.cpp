@@ -27,9 +27,12 @@ Result<> check_options(const api::NetworkCreateRequest& request) {
     if (key == "multicast")
       return Error(ErrorCode::invalid,
                    "option multicast is not available in this version: leave it out");
-    return Error(
-        ErrorCode::invalid,
-        "option " + quoted(key) + " is not known to driver overlay: it has mtu and vxlan_id");
+    if (key != "forward_unknown")
+      return Error(ErrorCode::invalid,
+                   "option " + quoted(key) +
+                       " is not known to driver overlay: it has mtu, vxlan_id and forward_unknown");
+    if (value != "true" && value != "false")
+      return Error(ErrorCode::invalid, "option " + key + " is true or false, not " + quoted(value));
   }
   return Ok;
 }
@@ -81,6 +84,9 @@ Result<api::Network> create_network(Draft& draft, const Caller&,
   TRY(check_name("network", request.name()));
   TRY(check_driver(request.driver()));
   TRY(check_options(request));
+  if (request.encrypted())
+    return Error(ErrorCode::invalid,
+                 "encrypted networks are not available in this version: leave --encrypted out");
   for (const api::Network* other : draft.all<api::Network>())
     if (other->name() == request.name())
       return Error(ErrorCode::conflict, "network " + quoted(request.name()) + " already exists");

@@ -23,14 +23,13 @@ Result<> check_runtime(api::ServiceSpec& spec) {
                    "a service of runtime netns needs a command: add -- COMMAND [ARGUMENT...]");
     return Ok;
   }
-  if (spec.runtime() == "docker") {
-    if (spec.image().empty())
-      return Error(ErrorCode::invalid, "a service of runtime docker needs --image");
-    return Ok;
-  }
+  if (spec.runtime() == "docker")
+    return Error(ErrorCode::invalid,
+                 "runtime docker is not available in this version: use runtime netns with a "
+                 "command, or attach containers to a service of runtime none");
   if (spec.runtime() != "none")
     return Error(ErrorCode::invalid,
-                 "there is no runtime " + quoted(spec.runtime()) + ": use netns, docker or none");
+                 "there is no runtime " + quoted(spec.runtime()) + ": use netns or none");
   if (spec.replicas() > 0 || spec.global())
     return Error(ErrorCode::invalid,
                  "a service of runtime none has no tasks: leave the number of replicas out and "

@@ -83,6 +83,7 @@ Names plan_names(const NodeView& view, const std::function<bool(std::string_view
     dns::NetworkInput& input = networks[n->id];
     input.id = n->id;
     input.name = n->name;
+    input.forward_unknown = n->forward_unknown;
     for (const auto& subnet : {n->subnet4, n->subnet6})
       if (subnet) input.subnets.push_back(*subnet);
   }

@@ -77,6 +77,7 @@ struct Network {
   bool ingress = false;
   bool encrypted = false;
   bool multicast = false;
+  bool forward_unknown = false;  // DNS: see dns::NetworkInput
 };
 
 enum class Protocol : uint8_t { tcp = 6, udp = 17, sctp = 132 };

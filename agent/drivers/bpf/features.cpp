@@ -3,8 +3,11 @@
 
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
+#include <linux/capability.h>
+#include <sys/syscall.h>
 #include <sys/utsname.h>
 #include <time.h>
+#include <unistd.h>
 
 #include <cstdio>
 #include <cstring>
@@ -26,6 +29,21 @@ Result<> check_version() {
     return Error("cannot tell the kernel's version");
   if (major > 6 || (major == 6 && minor >= 1)) return Ok;
   return Error("the kernel is " + std::string(name.release) + "; 6.1 is the oldest supported");
+}
+
+Result<> check_privileges() {
+  const std::pair<unsigned, const char*> needed[] = {{CAP_NET_ADMIN, "CAP_NET_ADMIN"},
+                                                     {CAP_SYS_ADMIN, "CAP_SYS_ADMIN"}};
+  __user_cap_header_struct header{.version = _LINUX_CAPABILITY_VERSION_3, .pid = 0};
+  __user_cap_data_struct held[_LINUX_CAPABILITY_U32S_3] = {};
+  if (syscall(SYS_capget, &header, held) < 0) return errno_error("cannot read its capabilities");
+  std::string missing;
+  for (const auto& [capability, name] : needed)
+    if ((held[CAP_TO_INDEX(capability)].effective & CAP_TO_MASK(capability)) == 0)
+      missing += (missing.empty() ? "" : " and ") + std::string(name);
+  if (missing.empty()) return Ok;
+  return Error(ErrorCode::denied, "needs root: it lacks " + missing +
+                                      " to make network devices and load BPF programs");
 }
 
 Result<> check_maps() {
@@ -141,14 +159,17 @@ Feature feature(const char* name, const Result<>& result, FeatureResult otherwis
 std::vector<Feature> feature_check() {
   constexpr auto failed = FeatureResult::failed;
   constexpr auto warning = FeatureResult::warning;
-  const libbpf_print_fn_t previous = libbpf_set_print(nullptr);
   std::vector<Feature> out;
   out.push_back(feature("kernel version", check_version(), failed));
+  out.push_back(feature("privileges", check_privileges(), failed));
+  if (out.back().result == failed) return out;
+  const libbpf_print_fn_t previous = libbpf_set_print(nullptr);
   out.push_back(feature("BPF maps", check_maps(), failed));
+  const bool maps = out.back().result == FeatureResult::ok;
   auto scratch = netns::make_anonymous_netns();
   out.push_back(
       feature("network namespaces", scratch ? Result<>(Ok) : Result<>(scratch.error()), failed));
-  if (scratch && out[1].result == FeatureResult::ok) {
+  if (scratch && maps) {
     const auto in_scratch = [&](Result<> (*check)()) {
       return netns::run_in_netns(scratch->get(), check);
     };

@@ -84,6 +84,40 @@ Route to_route(const NetlinkReply<rtmsg>& reply) {
   return route;
 }
 
+Rule to_rule(const NetlinkReply<fib_rule_hdr>& reply, uint8_t family) {
+  const NetlinkAttributes& attributes = reply.attributes;
+  Rule rule;
+  rule.from.address = attributes.find(FRA_SRC) ? attributes.address(FRA_SRC) : any(family);
+  rule.from.length = reply.fixed.src_len;
+  rule.table = attributes.u32(FRA_TABLE).value_or(reply.fixed.table);
+  rule.priority = attributes.u32(FRA_PRIORITY).value_or(0);
+  rule.protocol = attributes.u8(FRA_PROTOCOL).value_or(0);
+  return rule;
+}
+
+// What `read` takes of both families' objects. A family whose dump was interrupted starts again.
+template <typename Item, typename Fixed, typename Dump, typename Read>
+Result<std::vector<Item>> list_families(const Dump& dump, uint16_t request,
+                                        unsigned char Fixed::*family_field, const Read& read) {
+  std::vector<Item> out;
+  for (const uint8_t family : {AF_INET, AF_INET6}) {
+    const size_t start = out.size();
+    NetlinkMessage message(request, 0);
+    Fixed info{};
+    info.*family_field = family;
+    message.fixed(info);
+    TRY(dump(
+        message,
+        [&](uint16_t type, ByteView payload) {
+          const auto reply = netlink_reply<Fixed>(type, payload);
+          if (!reply) return;
+          if (auto item = read(*reply, family)) out.push_back(std::move(*item));
+        },
+        [&] { out.resize(start); }));
+  }
+  return out;
+}
+
 }  // namespace
 
 Result<> Links::ensure_address(uint32_t index, const Prefix& address, bool prefix_route) {
@@ -145,25 +179,14 @@ Result<> Links::remove_route(const Route& route) {
 }
 
 Result<std::vector<Route>> Links::routes(uint8_t protocol) {
-  std::vector<Route> out;
-  for (const uint8_t family : {AF_INET, AF_INET6}) {
-    const size_t start = out.size();
-    NetlinkMessage message(RTM_GETROUTE, 0);
-    rtmsg info{};
-    info.rtm_family = family;
-    message.fixed(info);
-    auto dumped = dump(
-        message,
-        [&](uint16_t type, ByteView payload) {
-          const auto reply = netlink_reply<rtmsg>(type, payload);
-          if (!reply || (reply->fixed.rtm_flags & RTM_F_CLONED)) return;
-          if (protocol != 0 && reply->fixed.rtm_protocol != protocol) return;
-          out.push_back(to_route(*reply));
-        },
-        [&] { out.resize(start); });
-    if (!dumped) return std::move(dumped).error().in("list routes");
-  }
-  return out;
+  const auto read = [&](const NetlinkReply<rtmsg>& reply, uint8_t) -> std::optional<Route> {
+    if (reply.fixed.rtm_flags & RTM_F_CLONED) return {};
+    if (protocol != 0 && reply.fixed.rtm_protocol != protocol) return {};
+    return to_route(reply);
+  };
+  const auto dumped = [&](auto&&... arguments) { return dump(arguments...); };
+  return TRY_IN("list routes",
+                list_families<Route>(dumped, RTM_GETROUTE, &rtmsg::rtm_family, read));
 }
 
 Result<> Links::ensure_rule(const Rule& rule) {
@@ -183,31 +206,16 @@ Result<> Links::remove_rule(const Rule& rule) {
 }
 
 Result<std::vector<Rule>> Links::rules(uint8_t protocol) {
-  std::vector<Rule> out;
-  for (const uint8_t family : {AF_INET, AF_INET6}) {
-    const size_t start = out.size();
-    NetlinkMessage message(RTM_GETRULE, 0);
-    fib_rule_hdr info{};
-    info.family = family;
-    message.fixed(info);
-    auto dumped = dump(
-        message,
-        [&](uint16_t type, ByteView payload) {
-          const auto reply = netlink_reply<fib_rule_hdr>(type, payload);
-          if (!reply || reply->fixed.action != FR_ACT_TO_TBL) return;
-          Rule rule;
-          rule.from.address =
-              reply->attributes.find(FRA_SRC) ? reply->attributes.address(FRA_SRC) : any(family);
-          rule.from.length = reply->fixed.src_len;
-          rule.table = reply->attributes.u32(FRA_TABLE).value_or(reply->fixed.table);
-          rule.priority = reply->attributes.u32(FRA_PRIORITY).value_or(0);
-          rule.protocol = reply->attributes.u8(FRA_PROTOCOL).value_or(0);
-          if (protocol == 0 || rule.protocol == protocol) out.push_back(rule);
-        },
-        [&] { out.resize(start); });
-    if (!dumped) return std::move(dumped).error().in("list rules");
-  }
-  return out;
+  const auto read = [&](const NetlinkReply<fib_rule_hdr>& reply,
+                        uint8_t family) -> std::optional<Rule> {
+    if (reply.fixed.action != FR_ACT_TO_TBL) return {};
+    const Rule rule = to_rule(reply, family);
+    if (protocol != 0 && rule.protocol != protocol) return {};
+    return rule;
+  };
+  const auto dumped = [&](auto&&... arguments) { return dump(arguments...); };
+  return TRY_IN("list rules",
+                list_families<Rule>(dumped, RTM_GETRULE, &fib_rule_hdr::family, read));
 }
 
 }  // namespace weft::link

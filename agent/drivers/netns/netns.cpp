@@ -9,6 +9,7 @@
 #include <sys/mount.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 
 #include <cstring>
 #include <system_error>
@@ -158,6 +159,23 @@ Result<Fd> socket_in_netns(int netns, int domain, int type, int protocol) {
     return socket;
   };
   return netns < 0 ? open() : in_netns(netns, open);
+}
+
+Result<Fd> claim_own_netns() {
+  // Names of abstract sockets belong to the network namespace, and go with their process.
+  constexpr std::string_view name("\0weftd", 6);
+  Fd claim(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  if (!claim) return errno_error("cannot open a socket");
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  name.copy(address.sun_path, name.size());
+  const auto size = socklen_t(offsetof(sockaddr_un, sun_path) + name.size());
+  if (::bind(claim.get(), reinterpret_cast<const sockaddr*>(&address), size) == 0) return claim;
+  if (errno == EADDRINUSE)
+    return Error(ErrorCode::conflict,
+                 "another weftd runs in this network namespace: stop it first, or run this one in "
+                 "a namespace of its own");
+  return errno_error("cannot claim this network namespace");
 }
 
 Result<uint64_t> netns_cookie(int netns) {

@@ -56,6 +56,10 @@ auto in_netns(int netns, Function&& function) -> std::invoke_result_t<Function&>
 // A socket that belongs to the namespace; -1 is the caller's own. Close-on-exec.
 Result<Fd> socket_in_netns(int netns, int domain, int type, int protocol);
 
+// Makes the caller the only agent of its network namespace, as long as the descriptor is open: two
+// would undo each other's devices and programs. A second caller gets a conflict.
+Result<Fd> claim_own_netns();
+
 // The kernel's number for the namespace, as BPF programs see it (bpf_get_netns_cookie).
 Result<uint64_t> netns_cookie(int netns);
 Result<NetnsId> netns_id(int netns);
