@@ -33,6 +33,7 @@ Manager::Actor::Actor(store::Store& store, Authority& authority, Rng rng, Config
 Manager::Actor::~Actor() {
   *alive_ = nullptr;
   for (Job& job : std::exchange(jobs_, {})) job.reply(no_longer_leads());
+  for (auto& [id, question] : std::exchange(questions_, {})) question.reply(no_longer_leads());
 }
 
 Result<> Manager::Actor::load() {

@@ -49,6 +49,7 @@ class Manager::Actor {
     std::map<std::string, Result<std::string>> answers;  // by node id
     std::set<std::string> waiting;                       // node ids
     Instant deadline;
+    Reply reply;  // of whoever wants to know; `done` gives it
     std::function<void(Question&)> done;
   };
 
@@ -76,17 +77,20 @@ class Manager::Actor {
 
   // Nodes without a session are not asked.
   void ask(const std::string& method, const std::map<std::string, std::string>& payloads,
-           Duration patience, std::function<void(Question&)> done);
+           Duration patience, Reply reply, std::function<void(Question&)> done);
   void answered(uint64_t question, const std::string& node_id, Result<std::string> answer);
   void settle(uint64_t question);
   std::string node_name(const std::string& node_id) const;
 
+  using Ports = google::protobuf::RepeatedPtrField<api::PublishedPort>;
   void create_service(const manage::Caller& caller, const std::string& payload, Reply reply);
   void update_service(const manage::Caller& caller, const std::string& payload, Reply reply);
+  void decide_unless_taken(const Ports& ports, const manage::Caller& caller, const char* method,
+                           const std::string& payload, Reply reply);
   void show_service(const manage::Caller& caller, const std::string& payload, Reply reply);
-  using Ports = google::protobuf::RepeatedPtrField<api::PublishedPort>;
   // The ports of the routing mesh that other programs have, in sentences, one for each node.
-  void taken_ports(const Ports& ports, std::function<void(std::vector<std::string>)> done);
+  using PortsDone = std::function<void(std::vector<std::string> taken, const Reply& reply)>;
+  void taken_ports(const Ports& ports, Reply reply, PortsDone done);
 
   void decide(const manage::Caller& caller, std::string_view method, const std::string& payload,
               Reply reply);
@@ -112,8 +116,8 @@ class Manager::Actor {
   std::map<std::string, Instant> member_dead_;   // dead by gossip, since
   bool judging_ = false;
   std::map<uint64_t, Question> questions_;
-  uint64_t next_question_ = 1;
   std::string store_generation_;
+  uint64_t next_question_ = 1;
   std::shared_ptr<Actor*> alive_;  // answers that come after this object has gone find null
 };
 

@@ -69,15 +69,15 @@ void Manager::Actor::service_logs(const std::string& payload, Reply reply) {
       lines.add_warnings("node '" + node_name(node_id) +
                          "' is not connected: its lines are missing");
   }
-  ask("LocalLogs", payloads, config_.logs_timeout,
-      [this, lines, tail = request.tail(), reply = std::move(reply)](Question& question) mutable {
+  ask("LocalLogs", payloads, config_.logs_timeout, std::move(reply),
+      [this, lines, tail = request.tail()](Question& question) mutable {
         for (auto& [node_id, answer] : question.answers)
           add_lines(node_name(node_id), std::move(answer), lines);
         for (const std::string& node_id : question.waiting)
           lines.add_warnings("node '" + node_name(node_id) +
                              "' did not answer in time: its lines are missing");
         keep_last(tail, lines);
-        reply(manage::serialize(lines));
+        question.reply(manage::serialize(lines));
       });
 }
 

@@ -20,26 +20,25 @@ api::PortCheckRequest mesh_ports(const google::protobuf::RepeatedPtrField<api::P
 
 }  // namespace
 
-void Manager::Actor::taken_ports(const Ports& ports,
-                                 std::function<void(std::vector<std::string>)> done) {
+void Manager::Actor::taken_ports(const Ports& ports, Reply reply, PortsDone done) {
   const api::PortCheckRequest request = mesh_ports(ports);
   std::map<std::string, std::string> payloads;
   if (request.ports_size() > 0)
     for (const auto& [node_id, session] : sessions_.all())
       payloads[node_id] = manage::serialize(request);
-  ask("PortCheck", payloads, config_.ports_timeout,
+  ask("PortCheck", payloads, config_.ports_timeout, std::move(reply),
       [this, done = std::move(done)](Question& question) {
         std::vector<std::string> sentences;
         for (const auto& [node_id, answer] : question.answers) {
-          api::PortCheckReply reply;
-          if (!answer || !reply.ParseFromString(*answer)) continue;  // its status will tell
-          for (const api::PublishedPort& port : reply.taken())
+          api::PortCheckReply taken;
+          if (!answer || !taken.ParseFromString(*answer)) continue;  // its status will tell
+          for (const api::PublishedPort& port : taken.taken())
             sentences.push_back((port.protocol().empty() ? "tcp" : port.protocol()) + " port " +
                                 std::to_string(port.published()) +
                                 " is in use by another program on node '" + node_name(node_id) +
                                 "': stop it there, or publish another port");
         }
-        done(std::move(sentences));
+        done(std::move(sentences), question.reply);
       });
 }
 
@@ -47,11 +46,7 @@ void Manager::Actor::create_service(const manage::Caller& caller, const std::str
                                     Reply reply) {
   api::ServiceCreateRequest request;
   request.ParseFromString(payload);  // decide() refuses what cannot be read
-  taken_ports(request.spec().ports(),
-              [this, caller, payload, reply = std::move(reply)](std::vector<std::string> taken) {
-                if (!taken.empty()) return reply(Error(ErrorCode::conflict, taken.front()));
-                decide(caller, "ServiceCreate", payload, reply);
-              });
+  decide_unless_taken(request.spec().ports(), caller, "ServiceCreate", payload, std::move(reply));
 }
 
 void Manager::Actor::update_service(const manage::Caller& caller, const std::string& payload,
@@ -61,10 +56,17 @@ void Manager::Actor::update_service(const manage::Caller& caller, const std::str
   const auto& fields = request.fields();
   const bool ports =
       fields.empty() || std::find(fields.begin(), fields.end(), "ports") != fields.end();
-  taken_ports(ports ? request.spec().ports() : Ports(),
-              [this, caller, payload, reply = std::move(reply)](std::vector<std::string> taken) {
-                if (!taken.empty()) return reply(Error(ErrorCode::conflict, taken.front()));
-                decide(caller, "ServiceUpdate", payload, reply);
+  decide_unless_taken(ports ? request.spec().ports() : Ports(), caller, "ServiceUpdate", payload,
+                      std::move(reply));
+}
+
+void Manager::Actor::decide_unless_taken(const Ports& ports, const manage::Caller& caller,
+                                         const char* method, const std::string& payload,
+                                         Reply reply) {
+  taken_ports(ports, std::move(reply),
+              [this, caller, method, payload](std::vector<std::string> taken, const Reply& answer) {
+                if (!taken.empty()) return answer(Error(ErrorCode::conflict, taken.front()));
+                decide(caller, method, payload, answer);
               });
 }
 
@@ -73,10 +75,11 @@ void Manager::Actor::show_service(const manage::Caller& caller, const std::strin
   auto shown = [this, reply = std::move(reply)](Result<std::string> answer) {
     api::Service service;
     if (!answer || !service.ParseFromString(*answer)) return reply(std::move(answer));
-    taken_ports(service.spec().ports(), [service, reply](std::vector<std::string> taken) mutable {
-      for (std::string& sentence : taken) service.add_problems(std::move(sentence));
-      reply(manage::serialize(service));
-    });
+    taken_ports(service.spec().ports(), reply,
+                [service](std::vector<std::string> taken, const Reply& done) mutable {
+                  for (std::string& sentence : taken) service.add_problems(std::move(sentence));
+                  done(manage::serialize(service));
+                });
   };
   decide(caller, "ServiceShow", payload, std::move(shown));
 }

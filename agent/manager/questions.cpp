@@ -10,10 +10,11 @@ std::string Manager::Actor::node_name(const std::string& node_id) const {
 
 void Manager::Actor::ask(const std::string& method,
                          const std::map<std::string, std::string>& payloads, Duration patience,
-                         std::function<void(Question&)> done) {
+                         Reply reply, std::function<void(Question&)> done) {
   const uint64_t id = next_question_++;
   Question& question = questions_[id];
   question.deadline = now.instant + patience;
+  question.reply = std::move(reply);
   question.done = std::move(done);
   for (const auto& [node_id, payload] : payloads)
     if (sessions_.of_node(node_id)) question.waiting.insert(node_id);

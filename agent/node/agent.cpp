@@ -2,7 +2,6 @@
 #include "node/agent.h"
 
 #include <malloc.h>
-#include <unistd.h>
 
 #include <algorithm>
 
@@ -327,6 +326,9 @@ void Agent::stop_network() {
   gossip_.reset();
   dns_.reset();
   resolvers_.clear();
+  scopes_.clear();
+  announced_.clear();
+  network_names_.clear();
   attachments_.reset();
   monitor_.reset();
   kernel_.reset();
@@ -355,9 +357,6 @@ Result<> Agent::leave_cluster() {
   view_ = ClusterView();
   around_ = Surroundings();
   desired_ = plan::DesiredState();
-  scopes_.clear();
-  announced_.clear();
-  network_names_.clear();
   last_failure_.clear();
   save_problem_.clear();
   told_problems_.clear();

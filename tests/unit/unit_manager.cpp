@@ -244,6 +244,24 @@ TEST_CASE("a port that a program of some node has is not published, and an older
   CHECK(*late);
 }
 
+TEST_CASE("who waits for nodes' answers is told when the manager no longer leads") {
+  World w;
+  w.cluster_of(2);
+  REQUIRE(w.network("web"));
+  REQUIRE(w.service("api", 1, "web"));
+  w.work();
+  w.nodes[1].slow = w.nodes[2].slow = true;
+  api::ServiceLogsRequest request;
+  request.set_name("api");
+  auto answer = std::make_shared<Result<std::string>>(Error("no answer"));
+  w.manager->handle(w.now, {World::node_id(1), api::MANAGER, true, ""}, "ServiceLogs",
+                    request.SerializeAsString(),
+                    [answer](Result<std::string> r) { *answer = std::move(r); });
+  w.restart();
+  REQUIRE(!*answer);
+  CHECK(answer->error().code() == ErrorCode::unavailable);
+}
+
 TEST_CASE("a node leaves and is forgotten, the last manager does not") {
   World w;
   w.cluster_of(2);
