@@ -133,7 +133,8 @@ void Session::lost(const Error& reason, bool unreachable) {
   // Straight to the leader that was named; once, for it may have gone as well.
   const bool named = leader_ && back_off_ == back_off_min;
   timer_ = loop_.after(named ? Duration(0) : back_off_, [this] { connect(); });
-  back_off_ = std::min<Duration>(back_off_ * 2, back_off_max);
+  // Slowly longer: a try comes soon after an election, however long that took.
+  back_off_ = std::min<Duration>(back_off_ * 13 / 10, back_off_max);
   if (was_ready || back_off_ == back_off_max) callbacks_.on_change(false, problem_);
 }
 
