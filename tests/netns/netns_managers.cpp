@@ -50,7 +50,9 @@ struct Managers {
         const Output list = lab.weft(node, "node ls");
         const size_t at = list.text.find(" leader ");
         if (list.code != 0 || at == std::string::npos) continue;
-        found = list.text.substr(list.text.rfind("n", at), 2);
+        const size_t name = list.text.rfind("n", at);
+        if (name == std::string::npos) continue;
+        found = list.text.substr(name, 2);
         return true;
       }
       return false;
@@ -160,7 +162,7 @@ TEST_CASE("a backup is a cluster again on a node that lost everything") {
   CHECK(m.lab.weft("n1", "cluster backup " + file).code == 1);
   m.lab.must(m.lab.weft("n1", "network create after"));
   for (const char* node : {"n1", "n2", "n3"}) m.lab.must(m.lab.lab("stop " + std::string(node)));
-  std::filesystem::remove_all(m.lab.folder("n1") + "/state");
+  m.lab.must(sh("rm -rf " + m.lab.folder("n1") + "/state"));
   m.lab.must(m.lab.lab("start n1"));
   CHECK(m.lab.weft("n1", "cluster restore /nowhere.db").code == 1);
   m.lab.must(m.lab.weft("n1", "cluster restore " + file + " --advertise 10.99.0.1"));
